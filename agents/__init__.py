@@ -1,0 +1,1 @@
+"""agents package marker; no code here."""
