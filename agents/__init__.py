@@ -1,1 +1,1 @@
-"""agents package marker; no code here."""
+"""Workflows across agencies: definitions, the pure machine, its durable case store and the hosts that run it."""

@@ -1,1 +1,1 @@
-"""bus package marker; no code here."""
+"""How events travel and who watches: publishing, consuming, topology, lag, the local broker and the command line."""

@@ -1,1 +1,1 @@
-"""connectors package marker; no code here."""
+"""The agencies' own systems: recorded logs and simulated offices that meet the workflows only on topics."""

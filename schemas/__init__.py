@@ -1,1 +1,4 @@
-"""schemas package marker; no code here."""
+"""What is said on the bus: names, envelopes, events and their Avro form.
+
+Pure throughout: no module here does I/O other than reading its own committed snapshots.
+"""

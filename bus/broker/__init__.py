@@ -1,0 +1,1 @@
+"""The local Apache Kafka: its pinned jars and its life cycle."""

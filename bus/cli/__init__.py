@@ -1,0 +1,1 @@
+"""The command line; each file registers one group of commands."""

@@ -1,0 +1,1 @@
+"""Delivery policies, one per file; the default order stands in `bus.pipeline`."""

@@ -1,0 +1,177 @@
+"""The CloudEvents 1.0.2 envelope in Kafka binary mode, to and from record headers (DESIGN 3, research/ecosystem 1a).
+
+Called by the publisher (to headers) and by every reader (from headers) before the value is decoded. The traps it
+avoids: doubled headers (two readers would each trust another one), attribute names beyond 20 letters and digits,
+and times without a zone. No personal data belongs in any of these fields: they appear in logs and traces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from schemas.errors import EnvelopeRefused
+
+CONTENT_TYPE = "application/avro"
+SOURCE_PREFIX = "/agencies/"
+Headers = Sequence[tuple[str, bytes | None]]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# attribute -> header, in the order they are written. Required ones first (CloudEvents 1.0.2, section 3.1).
+_HEADERS = {
+    "id": "ce_id",
+    "source": "ce_source",
+    "type": "ce_type",
+    "time": "ce_time",
+    "subject": "ce_subject",
+    "dataschema": "ce_dataschema",
+    "correlationid": "ce_correlationid",
+    "causationid": "ce_causationid",
+    "partitionkey": "ce_partitionkey",
+    "purpose": "ce_purpose",
+    "legalbasis": "ce_legalbasis",
+    "recordedtime": "ce_recordedtime",
+    "traceparent": "ce_traceparent",
+}
+_ATTRIBUTES = {header: attribute for attribute, header in _HEADERS.items()}
+_REQUIRED = ("id", "source", "type", "time")
+_TIMES = ("time", "recordedtime")
+_SPECVERSION = ("ce_specversion", b"1.0")
+_CONTENT = ("content-type", CONTENT_TYPE.encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What a reader may know of an event without its schema.
+
+    Args:
+        id: unique with `source`; the pair is the deduplication key.
+        source: URI reference of the publisher, ``/agencies/<agency>`` (a workflow: ``/workflows/<process>``).
+        type: the topic name, e.g. ``justice.birth.registered.v1``.
+        time: when the fact happened; aware, microseconds.
+        correlationid: the case id.
+        causationid: id of the event that led to this one.
+        partitionkey: the record key when it is not the case id.
+        purpose: why the data may be read. legalbasis: the article it rests on.
+        recordedtime: when the agency's system noted the fact.
+        dataschema: where the schema is; its last path part is the schema id.
+        traceparent: W3C trace context of the event's birth.
+        seal: detached signature over the batch, kept as bytes.
+    """
+
+    id: str
+    source: str
+    type: str
+    time: datetime
+    correlationid: str | None = None
+    causationid: str | None = None
+    partitionkey: str | None = None
+    subject: str | None = None
+    purpose: str | None = None
+    legalbasis: str | None = None
+    recordedtime: datetime | None = None
+    dataschema: str | None = None
+    traceparent: str | None = None
+    seal: bytes | None = None
+
+    @property
+    def agency(self) -> str:
+        """The publisher's name: the last part of `source`."""
+        return self.source.rsplit("/", 1)[-1]
+
+
+def fingerprint(source: str, event_id: str) -> str:
+    """The deduplication key of an event as 16 hex characters (64 bits of SHA-256 over source, NUL, id)."""
+    return sha256(f"{source}\0{event_id}".encode()).digest()[:8].hex()
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with six decimals, so that text order is time order."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
+
+
+def parse_time(text: str) -> datetime:
+    """Parse RFC 3339 with a zone.
+
+    Raises:
+        ValueError: when it is not a time, or has no zone.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment.astimezone(UTC)
+
+
+def to_ms(moment: datetime) -> int:
+    """Milliseconds since 1970 UTC, rounded down (Kafka's own unit)."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def from_ms(ms: int) -> datetime:
+    """The aware UTC time of `ms` milliseconds since 1970."""
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def to_headers(envelope: Envelope) -> list[tuple[str, bytes]]:
+    """Write an envelope as Kafka headers, UTF-8, absent attributes left out."""
+    headers = [_SPECVERSION, _CONTENT]
+    for attribute, header in _HEADERS.items():
+        value = getattr(envelope, attribute)
+        if value is None:
+            continue
+        text = format_time(value) if attribute in _TIMES else value
+        headers.append((header, text.encode()))
+    if envelope.seal is not None:
+        headers.append(("seal", envelope.seal))
+    return headers
+
+
+def from_headers(headers: Iterable[tuple[str, bytes | None]]) -> Envelope:
+    """Read an envelope from Kafka headers. Headers that are not ours are ignored.
+
+    Raises:
+        EnvelopeRefused: naming the header that is missing, doubled, not UTF-8, not a time, or of another specversion.
+    """
+    values, spec, seal = _collect(headers)
+    if spec != b"1.0":
+        raise EnvelopeRefused("ce_specversion", "is not 1.0: this is no CloudEvent in Kafka binary mode")
+    for attribute in _REQUIRED:
+        if not values.get(attribute):
+            raise EnvelopeRefused(_HEADERS[attribute], "is missing or empty")
+    times: dict[str, datetime] = {}
+    for attribute in _TIMES:
+        if attribute in values:
+            try:
+                times[attribute] = parse_time(values.pop(attribute))
+            except ValueError:
+                raise EnvelopeRefused(_HEADERS[attribute], "is not an RFC 3339 time with a zone") from None
+    return Envelope(**values, **times, seal=seal)  # type: ignore[arg-type]  # keys are the attribute table's own
+
+
+def _collect(headers: Iterable[tuple[str, bytes | None]]) -> tuple[dict[str, str], bytes | None, bytes | None]:
+    """Gather our headers as text by attribute, beside the specversion and the seal."""
+    values: dict[str, str] = {}
+    seal: bytes | None = None
+    spec: bytes | None = None
+    for name, raw in headers:
+        attribute = _ATTRIBUTES.get(name)
+        if attribute is not None:
+            values[attribute] = _text(name, raw, doubled=attribute in values)
+        elif name == "ce_specversion":
+            spec = raw
+        elif name == "seal":
+            seal = raw
+    return values, spec, seal
+
+
+def _text(name: str, raw: bytes | None, *, doubled: bool) -> str:
+    if raw is None:
+        raise EnvelopeRefused(name, "has no value")
+    if doubled:
+        raise EnvelopeRefused(name, "stands twice")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise EnvelopeRefused(name, "is not UTF-8") from None
