@@ -48,8 +48,7 @@ class Event(Part):
     agencies: ClassVar[tuple[str, ...]]
     personal_data: ClassVar[PersonalData]
 
-    @classmethod
-    def __pydantic_init_subclass__(  # type: ignore[override]  # the class line is ours to state
+    def __init_subclass__(
         cls,
         *,
         contract: str,
@@ -59,7 +58,7 @@ class Event(Part):
         **kwargs: Any,
     ) -> None:
         """Check and keep what the class line says."""
-        super().__pydantic_init_subclass__(**kwargs)
+        super().__init_subclass__(**kwargs)
         cls.contract = names.contract(contract)
         cls.major = major
         cls.agencies = tuple(names.agency(a) for a in agencies)
