@@ -1,0 +1,366 @@
+"""The state machine: one event or one passed timer in, a new case state and the events to publish out. Pure.
+
+The runner calls `step` for every event of a unit and `due` when time has moved on. Nothing here reads a clock, a
+random number or a file, so a case can be stepped again after a crash and comes out the same. The traps it avoids: a
+changed input (a rejected event would leave traces), ids that differ on the second run (receivers would count twice),
+and a timer that fires after an event it was due before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Literal
+
+from agents.case import EARLY_LIMIT, Active, Case, Early, Mark, copy
+from agents.graph import (
+    NOWHERE,
+    Again,
+    End,
+    Fork,
+    Graph,
+    Join,
+    Json,
+    Listen,
+    Repeat,
+    Stop,
+    Switch,
+    Values,
+    Wait,
+)
+from agents.graph import Emit as EmitNode
+from schemas.envelope import format_time, from_ms
+
+CASE_BINDING = "case"
+DEADLINE_BINDING = "deadline"
+TIME_FIELD = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event as the machine sees it.
+
+    Args:
+        case: the case id.
+        topic: its event type. partition, offset: where it stands.
+        fingerprint: 16 hex characters that say which event it is, wherever it stands.
+        event_id: the id in its envelope.
+        at: its time in the process's own counting (append or event time), ms since 1970.
+        values: the fields the process needs (`agents.compile.extract`).
+    """
+
+    case: str
+    topic: str
+    partition: int
+    offset: int
+    fingerprint: str
+    event_id: str
+    at: int
+    values: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """An event to publish.
+
+    Args:
+        id: 32 hex characters, the same whenever the case is stepped again.
+        topic: where it goes. step: the step that emits it. agency: the topic's owner.
+        data: its fields as JSON values.
+        at: the time of the transition, ms since 1970.
+        caused_by: id of the event that led to it, None when a timer did.
+    """
+
+    id: str
+    topic: str
+    step: str
+    agency: str
+    data: dict[str, Json]
+    at: int
+    caused_by: str | None
+
+
+class Rejected(Exception):
+    """The event does not fit the case; the case is as before.
+
+    Args:
+        reason: ``late`` (the case is closed), ``unopened`` (no case, and this event opens none), ``unexpected`` (no
+            step waits for it and none will, or the process refuses early events, or too many are kept already).
+    """
+
+    def __init__(self, reason: Literal["late", "unopened", "unexpected"], message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def step(graph: Graph, case: Case | None, arrival: Arrival) -> tuple[Case, tuple[Emit, ...]]:
+    """Apply one event.
+
+    Timers due before the event fire first, each at its own due time, in order of (due, step). An event that has been
+    applied already changes nothing and returns the very case given.
+
+    Args:
+        graph: the process.
+        case: the state so far, None before the first event; never changed.
+        arrival: the event.
+
+    Raises:
+        Rejected: the event does not fit; nothing has changed.
+        ValueError: the case is pinned to another process.
+    """
+    if case is None:
+        return _open(graph, arrival)
+    if arrival.fingerprint in case.applied:
+        return case, ()
+    _check_pin(graph, case)
+    draft = _Draft(graph, copy(case))
+    draft.fire(arrival.at)
+    if draft.case.outcome is not None:
+        raise Rejected("late", f"case {case.id} is closed ({draft.case.outcome}); {arrival.topic} came after its end")
+    node = _taker(graph, draft.case, arrival)
+    draft.apply(arrival, node)
+    return draft.case, tuple(draft.out)
+
+
+def due(graph: Graph, case: Case, now: int) -> tuple[Case, tuple[Emit, ...]]:
+    """Fire every timer due at or before `now` (ms since 1970), each at its own due time, in order of (due, step).
+
+    Returns the very case given when there is none.
+
+    Raises:
+        ValueError: the case is pinned to another process.
+    """
+    if _next_timer(case, now + 1) is None:
+        return case, ()
+    _check_pin(graph, case)
+    draft = _Draft(graph, copy(case))
+    draft.fire(now + 1)
+    return draft.case, tuple(draft.out)
+
+
+def _check_pin(graph: Graph, case: Case) -> None:
+    if case.graph != graph.hash:
+        raise ValueError(f"case {case.id} is pinned to process {case.graph[:12]}, not {graph.hash[:12]}")
+
+
+def _open(graph: Graph, arrival: Arrival) -> tuple[Case, tuple[Emit, ...]]:
+    if arrival.topic != graph.opens_on:
+        raise Rejected("unopened", f"case {arrival.case} is not open; {graph.process} opens on {graph.opens_on}")
+    now = arrival.at
+    case = Case(arrival.case, graph.hash, now, applied=[arrival.fingerprint])
+    case.trail.append(Mark(graph.opening, arrival.topic, arrival.partition, arrival.offset, now))
+    case.values[graph.opening] = _timed(arrival.values, now) if graph.keeps_opening_time else arrival.values
+    if graph.keeps_case:
+        case.values[CASE_BINDING] = {"id": case.id, "opened": format_time(from_ms(now))}
+    draft = _Draft(graph, case)
+    draft.begin(now, arrival.event_id)
+    moment = graph.due(case.values, now) if graph.due is not None else None
+    if moment is not None:
+        case.deadline = Active(now, moment, moment < now)
+        if moment < now:
+            draft.run_late(graph.late, moment)
+    if case.outcome is None:
+        draft.run(graph.entry)
+    return case, tuple(draft.out)
+
+
+def _taker(graph: Graph, case: Case, arrival: Arrival) -> Listen | None:
+    """The first waiting step, in the order of the file, that takes the event; None when it is to be kept for later."""
+    active = case.active
+    for address in graph.waiters.get(arrival.topic, ()):
+        node = graph.program[address]
+        if type(node) is Listen and node.step in active and _fits(case, node, arrival.values, arrival.at):
+            return node
+    if not graph.keeps_early or not any(arrival.topic in graph.reach[name] for name in active):
+        raise Rejected("unexpected", f"case {case.id}: no step waits for {arrival.topic}, and none will")
+    if len(case.early) >= EARLY_LIMIT:
+        raise Rejected("unexpected", f"case {case.id} keeps {EARLY_LIMIT} early events already")
+    return None
+
+
+def _fits(case: Case, node: Listen, values: Mapping[str, Json], at: int) -> bool:
+    return node.where is None or node.where({**case.values, node.bind: _timed(values, at)})
+
+
+def _timed(values: Mapping[str, Json], at: int) -> Mapping[str, Json]:
+    """The fields with the event's time beside them, unless the contract has a field of that name."""
+    return {TIME_FIELD: format_time(from_ms(at)), **values}
+
+
+def _next_timer(case: Case, limit: int) -> tuple[int, str] | None:
+    """The earliest unfired timer due before `limit` as (due, step); the timer of the whole case is step ""."""
+    found: tuple[int, str] | None = None
+    for name, wait in case.active.items():
+        moment = wait.due
+        if moment is not None and moment < limit and not wait.fired and (found is None or (moment, name) < found):
+            found = (moment, name)
+    whole = case.deadline
+    if whole is not None and whole.due is not None and whole.due < limit and not whole.fired:
+        found = (whole.due, "") if found is None or whole.due <= found[0] else found
+    return found
+
+
+class _Draft:
+    """A copy of a case on its way to the next state, and the events it emits.
+
+    Args:
+        graph: the process.
+        case: a copy that may be changed.
+    """
+
+    __slots__ = ("case", "cause", "graph", "now", "ordinal", "out")
+
+    def __init__(self, graph: Graph, case: Case) -> None:
+        self.graph = graph
+        self.case = case
+        self.out: list[Emit] = []
+        self.now = 0
+        self.cause: str | None = None
+        self.ordinal = 0
+
+    def begin(self, now: int, cause: str | None) -> None:
+        """Start the next transition: the ids of what it emits count from zero again."""
+        self.case.transitions += 1
+        self.now = now
+        self.cause = cause
+        self.ordinal = 0
+
+    def apply(self, arrival: Arrival, node: Listen | None) -> None:
+        """Take the event in at `node`, or keep it for later when there is none."""
+        case = self.case
+        self.begin(arrival.at, arrival.event_id)
+        case.applied.append(arrival.fingerprint)
+        if node is None:
+            place = len(case.trail)
+            case.early.append(Early(arrival.topic, arrival.event_id, arrival.at, place, arrival.values))
+            case.trail.append(Mark("", arrival.topic, arrival.partition, arrival.offset, arrival.at))
+            return
+        case.trail.append(Mark(node.step, arrival.topic, arrival.partition, arrival.offset, arrival.at))
+        del case.active[node.step]
+        self._bind(node, arrival.values, arrival.at)
+        self.run(node.next)
+
+    def fire(self, limit: int) -> None:
+        """Fire the timers due before `limit`, including those that come up on the way."""
+        case = self.case
+        while (timer := _next_timer(case, limit)) is not None:
+            moment, name = timer
+            self.begin(moment, None)
+            if name == "":
+                assert case.deadline is not None
+                case.deadline = Active(case.deadline.since, moment, fired=True)
+                self.run_late(self.graph.late, moment)
+                continue
+            node = self.graph.program[self.graph.at[name]]
+            if type(node) is Wait:
+                del case.active[name]
+                self.run(node.next)
+            elif type(node) is Listen:
+                case.active[name] = Active(case.active[name].since, moment, fired=True)
+                self.run_late(node.late, moment)
+
+    def run_late(self, address: int, moment: int) -> None:
+        """Run what a passed deadline does; its expressions see the due time as ``deadline.due``."""
+        if address != NOWHERE:
+            self.run(address, {**self.case.values, DEADLINE_BINDING: {"due": format_time(from_ms(moment))}})
+
+    def run(self, address: int, scope: Values | None = None) -> None:  # noqa: C901  # one arm per kind of node
+        """Go on from `address` until every path waits or ends. Branches run in the order written."""
+        case = self.case
+        program = self.graph.program
+        values: Values = case.values if scope is None else scope
+        todo = [address]
+        while todo:
+            node = program[todo.pop()]
+            match node:
+                case Listen():
+                    self._listen(node, todo)
+                case EmitNode():
+                    self._emit(node, values)
+                    todo.append(node.next)
+                case Switch():
+                    todo.append(next((entry for guard, entry in node.arms if guard(values)), node.otherwise))
+                case Join():
+                    self._join(node, todo)
+                case Fork():
+                    case.counts[node.step] = len(node.entries)
+                    todo.extend(reversed(node.entries))
+                case Repeat():
+                    case.counts[node.step] = 0
+                    todo.append(node.entry)
+                case Again():
+                    self._again(node, values, todo)
+                case Wait():
+                    self._wait(node, todo)
+                case End():
+                    _close(case, node.outcome)
+                case Stop():
+                    return
+            if case.outcome is not None:
+                return
+
+    def _bind(self, node: Listen, values: Mapping[str, Json], at: int) -> None:
+        self.case.values[node.bind] = _timed(values, at) if node.keeps_time else values
+
+    def _listen(self, node: Listen, todo: list[int]) -> None:
+        case = self.case
+        if case.early and self._take_early(node):
+            todo.append(node.next)
+            return
+        moment = node.due(case.values, self.now) if node.due is not None else None
+        passed = moment is not None and moment < self.now
+        case.active[node.step] = Active(self.now, moment, passed)
+        if passed:
+            assert moment is not None
+            self.run_late(node.late, moment)
+
+    def _take_early(self, node: Listen) -> bool:
+        """Take the oldest kept event that fits."""
+        case = self.case
+        for place, event in enumerate(case.early):
+            if event.topic == node.topic and _fits(case, node, event.values, event.at):
+                del case.early[place]
+                case.trail[event.mark] = case.trail[event.mark]._replace(step=node.step)
+                self._bind(node, event.values, event.at)
+                return True
+        return False
+
+    def _wait(self, node: Wait, todo: list[int]) -> None:
+        moment = node.due(self.case.values, self.now)
+        if moment is None or moment <= self.now:
+            todo.append(node.next)
+        else:
+            self.case.active[node.step] = Active(self.now, moment)
+
+    def _join(self, node: Join, todo: list[int]) -> None:
+        counts = self.case.counts
+        counts[node.step] -= 1
+        if counts[node.step] == 0:
+            del counts[node.step]
+            todo.append(node.next)
+
+    def _again(self, node: Again, values: Values, todo: list[int]) -> None:
+        counts = self.case.counts
+        counts[node.step] += 1
+        if counts[node.step] >= node.limit or node.until(values):
+            del counts[node.step]
+            todo.append(node.next)
+        else:
+            todo.append(node.entry)
+
+    def _emit(self, node: EmitNode, values: Values) -> None:
+        case = self.case
+        digest = sha256(f"{case.id}\0{case.transitions}\0{self.ordinal}".encode()).hexdigest()
+        self.ordinal += 1
+        self.out.append(Emit(digest[:32], node.topic, node.step, node.agency, node.fill(values), self.now, self.cause))
+
+
+def _close(case: Case, outcome: str) -> None:
+    """End the case and give up what it waits for and what it knows: a closed case keeps no personal data."""
+    case.outcome = outcome
+    case.active = {}
+    case.deadline = None
+    case.counts = {}
+    case.values = {}
+    case.early = []
