@@ -144,3 +144,23 @@ class Admin(Protocol):
     def close(self) -> None:
         """Disconnect."""
         ...
+
+
+class Transport(Protocol):
+    """Makes the four ports for one cluster; nothing connects before it is used or constructed."""
+
+    def producer(self) -> Producer:
+        """A producer, not yet started."""
+        ...
+
+    def consumer(self, topics: Sequence[str], *, group: str) -> Consumer:
+        """A member of `group` reading `topics`, from the earliest record where nothing is committed."""
+        ...
+
+    def reader(self) -> Reader:
+        """A reader by position."""
+        ...
+
+    def admin(self) -> Admin:
+        """An administrator of topics and groups."""
+        ...

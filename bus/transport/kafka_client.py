@@ -41,15 +41,6 @@ def unreachable(bootstrap: str, cause: object) -> Unreachable:
     return Unreachable(f"No Kafka broker answers at {bootstrap} ({cause}).", remedy=REMEDY)
 
 
-def no_topic(topic: str) -> Refused:
-    """The one sentence for a topic that is not there."""
-    return Refused(
-        f"There is no topic {topic} on this cluster.",
-        field="topic",
-        remedy="Create the topics of the topology file with `agencybus topics apply`.",
-    )
-
-
 @contextmanager
 def translated(bootstrap: str, doing: str) -> Iterator[None]:
     """Turn kafka-python's errors into ours around one call.

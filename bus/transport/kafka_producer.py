@@ -18,20 +18,10 @@ from typing import Any
 
 from bus.errors import OutcomeUnknown, Refused
 from bus.message import Outgoing, Partition
-from bus.transport.kafka_client import no_topic, unreachable
+from bus.transport.kafka_client import unreachable
+from bus.transport.rules import BATCH_BYTES, check_sizes, no_partition, no_topic
 
-BATCH_BYTES = 1_000_000  # below the broker's default max.message.bytes of 1,048,588
-_RECORD_OVERHEAD = 36  # five varints of at most 5-10 bytes and the attributes (Kafka record format v2)
-_BATCH_OVERHEAD = 61  # record batch header v2
 _TOPIC_WAIT_S = 2.0  # a topic made a moment ago may not yet be in the metadata of the broker that is asked
-
-
-def record_bytes(record: Outgoing) -> int:
-    """An upper bound of the bytes `record` takes in a batch."""
-    size = _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
-    for name, value in record.headers:
-        size += 10 + len(name) * 4 + len(value or b"")  # a header name is UTF-8: up to 4 bytes a character
-    return size
 
 
 class KafkaProducer:
@@ -91,19 +81,19 @@ class KafkaProducer:
         """Append `records` in order; return the first offset after the replicated ack.
 
         More bytes than one batch holds are sent as several batches, between which another producer's records may
-        stand: a caller that needs every offset keeps one call below `BATCH_BYTES` (see `record_bytes`).
+        stand: a caller that needs every offset keeps one call below `rules.BATCH_BYTES` (see `rules.record_bytes`).
 
         Raises:
             Refused: a record is too large, the topic or partition is not there, the broker will not take it.
             Unreachable: the deadline passed before anything was handed over, or no broker answers.
             OutcomeUnknown: the deadline passed after hand-over, or the client broke while waiting for the ack.
         """
-        self._check_sizes(records)
+        check_sizes(records, limit=self._batch_bytes)
         handed_over = False
         try:
             async with asyncio.timeout(self._deadline_s):
                 if not 0 <= partition.number < await self.partitions(partition.topic):
-                    raise Refused(f"{partition.topic} has no partition {partition.number}.", field="partition")
+                    raise no_partition(partition.topic, partition.number)
                 async with self._locks.setdefault(partition, asyncio.Lock()):
                     client = await self._usable()
                     first = -1
@@ -139,18 +129,6 @@ class KafkaProducer:
                 raise Refused(f"Kafka refused records for {partition.topic}: {name}.", field="record") from error
             raise OutcomeUnknown(f"Appending to {partition.topic} broke off: {name}.", event_id="") from error
         return int(metadata.offset)
-
-    def _check_sizes(self, records: Sequence[Outgoing]) -> None:
-        if not records:
-            raise ValueError("append needs at least one record")
-        for record in records:
-            size = record_bytes(record) + _BATCH_OVERHEAD
-            if size > self._batch_bytes:
-                raise Refused(
-                    f"The record is {size:,} bytes with its headers; the limit is {self._batch_bytes:,}.",
-                    field="record",
-                    remedy="Publish a reference to the document instead of its content.",
-                )
 
     def _batches(self, client: Any, records: Sequence[Outgoing]) -> Iterator[Any]:
         """Fill as few batches as hold `records`."""
@@ -213,7 +191,7 @@ class KafkaProducer:
             await asyncio.sleep(0.05)
 
     def _discard(self, client: Any) -> None:
-        """Replace a client whose sequence numbers broke; what other partitions have in flight on it is still awaited."""
+        """Replace a client whose sequence numbers broke; its batches in flight are still awaited."""
         if self._client is client:
             self._client = None
         task = asyncio.create_task(_close(client, self._deadline_s))

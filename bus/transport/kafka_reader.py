@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bus.message import Partition, Record
-from bus.transport.kafka_client import no_topic, options, translated, unreachable
+from bus.transport.kafka_client import options, translated, unreachable
+from bus.transport.rules import no_topic
 
 _POLL_MS = 500
 _POLL_RECORDS = 5_000
