@@ -42,13 +42,17 @@ class Active(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Where one event of the case stands. `step` is the step that took it, empty while it is kept for later."""
+    """Where one event of the case stands. `step` is the step that took it, empty while it is kept for later.
+
+    An event the case put out has an `id`, and offset -1 until its acknowledgement has been seen.
+    """
 
     step: str
     topic: str
     partition: int
     offset: int
     at: int
+    id: str = ""
 
 
 class Early(NamedTuple):
@@ -160,7 +164,7 @@ _STORED: TypeAdapter[tuple[Any, ...]] = TypeAdapter(
         dict[str, int],
         dict[str, _Fields],
         list[str],
-        list[tuple[str, str, int, int, int]],
+        list[tuple[str, str, int, int, int, str]],
         list[tuple[str, str, int, int, _Fields]],
         str | None,
     ],
