@@ -154,16 +154,14 @@ class KafkaAdmin:
         if not groups:
             return {}
         try:
-            found = self._coordinated("read commits", lambda: self._client.list_group_offsets(list(groups)))
+            found = self._offsets(list(groups))
         except Refused as error:
             if not isinstance(error.__cause__, ke.BrokerResponseError):
                 raise
             found = {}
             for group in groups:  # one bad group spoils the joint answer: find the good ones
                 try:
-                    found.update(
-                        self._coordinated("read commits", lambda g=group: self._client.list_group_offsets([g]))
-                    )
+                    found.update(self._offsets([group]))
                 except Refused:
                     found[group] = {}
         return {
@@ -172,6 +170,9 @@ class KafkaAdmin:
             }
             for group, places in found.items()
         }
+
+    def _offsets(self, groups: list[str]) -> dict[str, dict[Any, Any]]:
+        return self._coordinated("read commits", lambda: self._client.list_group_offsets(groups))
 
     def commit(self, group: str, positions: Mapping[Partition, int]) -> None:
         """Set the committed offsets of a group that has no members.

@@ -135,7 +135,7 @@ class KafkaProducer:
         now = time.time_ns() // 1_000_000  # the broker replaces it on append-time topics
         batch = client.create_batch()
         for record in records:
-            while batch.append(timestamp=now, key=record.key, value=record.value, headers=record.headers) is None:
+            while batch.append(timestamp=now, key=record.key, value=record.value, headers=list(record.headers)) is None:
                 yield batch
                 batch = client.create_batch()
         batch.close()
