@@ -1,0 +1,43 @@
+# agencybus: `make demo` shows it, `make test` proves it. Needs Python 3.11+ and make; everything else is fetched.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+CASES  ?= 300
+SCALE  ?= 1
+
+.PHONY: demo test check unit torture bench lock clean
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "agencybus needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(VENV)/.ready          ## births cross four agencies on a real Kafka; DEMO="--keep" leaves it running
+	$(BIN)/agencybus demo --cases $(CASES) $(DEMO)
+
+check: $(VENV)/.ready         ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: check                   ## everything, real Kafka included
+	$(BIN)/python -m pytest
+
+unit: $(VENV)/.ready          ## seconds, no broker
+	$(BIN)/python -m pytest -m "not kafka and not torture"
+
+torture: $(VENV)/.ready       ## kills and hostile input; SCALE=10 for more
+	SCALE=$(SCALE) $(BIN)/python -m pytest -m torture -s
+
+bench: $(VENV)/.ready         ## ratios to named peers, JSON on stdout
+	$(BIN)/python -m tests.bench
+
+lock: $(VENV)/.ready          ## resolve pyproject.toml again
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --group dev --no-header --no-annotate --no-emit-index-url \
+		--python-version 3.11 pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
