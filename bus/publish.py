@@ -1,0 +1,380 @@
+"""The publisher: a typed event in, a receipt out, or an error that says what is certain.
+
+Called by the SDK, the `publish` command and the simulators. `publish` returns after the replicated ack or raises; it
+never only logs (DESIGN 4). One lane per partition drains its queue: nothing waits when idle, batches grow when busy,
+one append is in flight per partition, so order per key holds. The traps it avoids: a lost ack told as a failure, an
+endless wait in an outage (F69), and a batch whose one bad record spoils its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import Protocol
+
+from bus.errors import BusError, OutcomeUnknown, Refused, Unreachable
+from bus.message import Message, Outgoing, Partition, Receipt
+from bus.partitioner import partition_for
+from bus.ports import Clock, Producer
+from bus.transport.rules import BATCH_BYTES, check_sizes, record_bytes
+from schemas import names
+from schemas.catalogue import Catalogue
+from schemas.envelope import SOURCE_PREFIX, Envelope, format_time, to_headers
+from schemas.errors import NameRefused, SchemaSideError
+from schemas.event import Event
+
+SCHEMA_PREFIX = "agencybus:/schemas/ids/"  # CloudEvents asks for an absolute URI; its last part is the schema id
+_FRAME = 5  # zero byte and schema id before the payload; not part of what an event says
+_LANE_BYTES = BATCH_BYTES - 1_000  # one append stays one batch, so that first offset + i is exact
+_LANE_RECORDS = 2_000
+_QUEUED = 10_000
+
+
+class Encoder(Protocol):
+    """The part of `schemas.codec.Codec` a publisher needs."""
+
+    def encode(self, event: Event) -> bytes:
+        """The Confluent frame of `event`. Raises a `SchemaSideError`."""
+        ...
+
+    def schema_id(self, model: type[Event]) -> int:
+        """The id of the schema `model` is written with."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """An event with what is said about it; the arguments of `Publisher.publish` as a value, for `publish_all`.
+
+    Args:
+        event: the typed event.
+        case: the case id; default is the case of `caused_by`.
+        key: the record key when it is not the case id; no personal data.
+        caused_by: the event that led to this one.
+        id: unique per source; default is `content_id`, so publishing the same content twice is harmless.
+        time: when the fact happened, aware; default now.
+        purpose: why the data may be read.
+        legalbasis: the article it rests on.
+        traceparent: W3C trace context.
+    """
+
+    event: Event
+    case: str | None = None
+    key: str | None = None
+    caused_by: Envelope | Message | None = None
+    id: str | None = None
+    time: datetime | None = None
+    purpose: str | None = None
+    legalbasis: str | None = None
+    traceparent: str | None = None
+
+
+def content_id(topic: str, key: str, time: datetime | None, value: bytes) -> str:
+    """The id of an event that was given none: 32 hex digits of SHA-256 over topic, key, time (if given) and payload.
+
+    Two publications of one content are one event; give a time or an id to say the same thing twice.
+    """
+    stamp = format_time(time) if time else ""
+    return sha256(b"\0".join((topic.encode(), key.encode(), stamp.encode(), value[_FRAME:]))).hexdigest()[:32]
+
+
+class _Wait:
+    """Counts down the items of one call; its future is done when all are settled."""
+
+    __slots__ = ("done", "left")
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settle_one(self) -> None:
+        self.left -= 1
+        if self.left == 0 and not self.done.done():
+            self.done.set_result(None)
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    """One record on its way."""
+
+    id: str
+    record: Outgoing
+    expires: float
+    wait: _Wait
+    size: int
+    outcome: Receipt | BusError | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """What is queued for one partition, and the task that drains it."""
+
+    partition: Partition
+    queue: deque[_Item] = field(default_factory=deque)
+    task: asyncio.Task[None] | None = None
+
+
+class Publisher:
+    """Publishes the events of one agency. Bound to one event loop; safe for many tasks at once.
+
+    Args:
+        producer: where records go; started and stopped by the caller.
+        codec: encodes events.
+        catalogue: which types exist.
+        agency: in whose name; it may write only to its own topics.
+        clock: gives the time of events that name none.
+        deadline_s: longest wait of one event, in seconds.
+        queued: how many events may wait; beyond it `publish` waits for room (back-pressure).
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        codec: Encoder,
+        catalogue: Catalogue,
+        *,
+        agency: str,
+        clock: Clock,
+        deadline_s: float = 30.0,
+        queued: int = _QUEUED,
+    ) -> None:
+        self._producer = producer
+        self._codec = codec
+        self._catalogue = catalogue
+        self._agency = names.agency(agency)
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._free = queued
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._lanes: dict[Partition, _Lane] = {}
+        self._types: dict[type[Event], tuple[str, str]] = {}
+        self._closed = False
+
+    async def publish(
+        self,
+        event: Event,
+        *,
+        case: str | None = None,
+        key: str | None = None,
+        caused_by: Envelope | Message | None = None,
+        id: str | None = None,  # noqa: A002  # CloudEvents' own word
+        time: datetime | None = None,
+        purpose: str | None = None,
+        legalbasis: str | None = None,
+        traceparent: str | None = None,
+    ) -> Receipt:
+        """Publish one event and return its receipt after the replicated ack. Arguments: see `Publication`.
+
+        Raises:
+            Refused: the event, its agency or its case breaks a rule, or the broker will never take it.
+            Unreachable: nothing was stored; trying again may work.
+            OutcomeUnknown: no answer before the deadline; carries the event id to publish again.
+        """
+        said = Publication(
+            event=event,
+            case=case,
+            key=key,
+            caused_by=caused_by,
+            id=id,
+            time=time,
+            purpose=purpose,
+            legalbasis=legalbasis,
+            traceparent=traceparent,
+        )
+        wait = _Wait()
+        item = await self._enqueue(said, wait)
+        await wait.done
+        if isinstance(item.outcome, Receipt):
+            return item.outcome
+        assert item.outcome is not None
+        raise item.outcome
+
+    async def publish_all(self, publications: Iterable[Publication | BusError]) -> list[Receipt | BusError]:
+        """Publish many; one result each, in the order given, an error standing in its place.
+
+        Args:
+            publications: taken one by one as there is room; a BusError (an input found wrong) is passed through.
+        """
+        wait = _Wait()
+        wait.left = 1  # this call's own hold, so that an early ack does not end the wait
+        results: list[_Item | BusError] = []
+        for said in publications:
+            if isinstance(said, BusError):
+                results.append(said)
+                continue
+            try:
+                results.append(await self._enqueue(said, wait))
+            except BusError as error:
+                results.append(error)
+        wait.settle_one()
+        await wait.done
+        return [r.outcome if isinstance(r, _Item) else r for r in results]  # type: ignore[misc]  # all are settled
+
+    async def close(self) -> None:
+        """Take no more events and wait until every one taken is settled (at most the deadline)."""
+        self._closed = True
+        while running := [lane.task for lane in self._lanes.values() if lane.task is not None]:
+            await asyncio.wait(running)
+
+    async def _enqueue(self, said: Publication, wait: _Wait) -> _Item:
+        """Encode, choose the partition, wait for room, and hand the item to its lane."""
+        if self._closed:
+            raise Refused("The publisher is closed.", field="publisher")
+        topic, key, event_id, record = self._record(said)
+        try:
+            count = await self._producer.partitions(topic)
+            if self._free <= 0:
+                await self._wait_for_room()
+        except BusError as error:
+            raise _named(error, event_id) from error
+        self._free -= 1
+        item = _Item(event_id, record, _now() + self._deadline_s, wait, record_bytes(record))
+        wait.left += 1
+        partition = Partition(topic, partition_for(key, count))
+        lane = self._lanes.get(partition)
+        if lane is None:
+            lane = self._lanes[partition] = _Lane(partition)
+        lane.queue.append(item)
+        if lane.task is None:  # it starts on the loop's next turn: what is published in this turn goes with it
+            lane.task = asyncio.create_task(self._drain(lane))
+        return item
+
+    def _record(self, said: Publication) -> tuple[str, bytes, str, Outgoing]:
+        """Topic, key, event id and bytes of a publication. Raises Refused naming the field."""
+        topic, dataschema = self._type(type(said.event))
+        cause = said.caused_by.envelope if isinstance(said.caused_by, Message) else said.caused_by
+        case = said.case or (cause.correlationid if cause else None)
+        key = said.key or case
+        if key is None:
+            raise Refused(f"{topic}: name the case this event belongs to, or a key.", field="case")
+        try:
+            if case is not None:
+                names.case_id(case)
+            value = self._codec.encode(said.event)
+        except SchemaSideError as error:
+            raise Refused(f"{topic}: {error}.", field="case" if isinstance(error, NameRefused) else "data") from error
+        if said.time is not None and said.time.tzinfo is None:
+            raise Refused(f"{topic}: the time has no zone.", field="time")
+        event_id = said.id or content_id(topic, key, said.time, value)
+        envelope = Envelope(
+            id=event_id,
+            source=SOURCE_PREFIX + self._agency,
+            type=topic,
+            time=said.time or self._clock.now(),
+            correlationid=case,
+            causationid=cause.id if cause else None,
+            partitionkey=key if key != case else None,
+            purpose=said.purpose,
+            legalbasis=said.legalbasis,
+            dataschema=dataschema,
+            traceparent=said.traceparent,
+        )
+        key_bytes = key.encode()
+        record = Outgoing(key_bytes, value, tuple(to_headers(envelope)))
+        check_sizes((record,), limit=_LANE_BYTES)
+        return topic, key_bytes, event_id, record
+
+    def _type(self, model: type[Event]) -> tuple[str, str]:
+        """Topic and schema address of a model, checked once per model."""
+        found = self._types.get(model)
+        if found is None:
+            if model not in self._catalogue:
+                raise Refused(f"{model.__name__} is not in the catalogue.", field="type")
+            try:
+                topic = model.topic(self._agency)
+                found = self._types[model] = (topic, f"{SCHEMA_PREFIX}{self._codec.schema_id(model)}")
+            except SchemaSideError as error:
+                raise Refused(f"{error}.", field="type") from error
+        return found
+
+    async def _wait_for_room(self) -> None:
+        """Wait until an earlier event is settled. Raises Unreachable when none is before the deadline."""
+        give_up = _now() + self._deadline_s
+        while self._free <= 0:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._room.append(turn)
+            try:
+                async with asyncio.timeout_at(give_up):
+                    await turn
+            except TimeoutError:
+                raise Unreachable(
+                    f"No room in the queue for {self._deadline_s:g} s; the event was not sent.",
+                    remedy="See whether the broker answers: agencybus status.",
+                ) from None
+
+    async def _drain(self, lane: _Lane) -> None:
+        """Send the lane's queue in batches, one at a time, until it is empty."""
+        try:
+            while lane.queue:
+                batch = self._batch(lane)
+                if batch:
+                    await self._send(lane.partition, batch)
+        finally:
+            lane.task = None
+
+    def _batch(self, lane: _Lane) -> list[_Item]:
+        """Take from the queue what fits one record batch; what has expired unsent is settled here."""
+        batch: list[_Item] = []
+        size = 0
+        now = _now()
+        queue = lane.queue
+        while queue and len(batch) < _LANE_RECORDS and size + queue[0].size <= _LANE_BYTES:
+            item = queue.popleft()
+            if item.expires <= now:
+                text = f"{lane.partition.topic} gave no answer in {self._deadline_s:g} s; the event was not sent."
+                self._settle(item, Unreachable(text, remedy="Try again; nothing was stored."))
+                continue
+            batch.append(item)
+            size += item.size
+        return batch
+
+    async def _send(self, partition: Partition, batch: Sequence[_Item]) -> None:
+        """Append one batch and settle its items; a refused batch is sent again record by record."""
+        try:
+            async with asyncio.timeout_at(batch[0].expires):
+                first = await self._producer.append(partition, [item.record for item in batch])
+        except TimeoutError:
+            for item in batch:
+                text = f"{partition.topic} gave no answer in {self._deadline_s:g} s; event {item.id} may be stored."
+                self._settle(item, OutcomeUnknown(text, event_id=item.id))
+        except Refused as error:
+            if len(batch) == 1:
+                self._settle(batch[0], error)
+                return
+            for item in batch:  # find the one record the broker will not take
+                await self._send(partition, [item])
+        except BusError as error:
+            for item in batch:
+                self._settle(item, _named(error, item.id))
+        except Exception as error:  # noqa: BLE001  # an item left unsettled would keep its caller waiting for ever
+            for item in batch:
+                text = f"Appending to {partition.topic} failed with {type(error).__name__}."
+                self._settle(item, OutcomeUnknown(text, event_id=item.id))
+        else:
+            for offset, item in enumerate(batch, first):
+                self._settle(item, Receipt(partition.topic, partition.number, offset, item.id))
+
+    def _settle(self, item: _Item, outcome: Receipt | BusError) -> None:
+        item.outcome = outcome
+        item.wait.settle_one()
+        self._free += 1
+        while self._room and self._free > 0:
+            turn = self._room.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                break
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _named(error: BusError, event_id: str) -> BusError:
+    """The same error for one event: an unknown outcome names its id."""
+    if isinstance(error, OutcomeUnknown):
+        return OutcomeUnknown(f"{error.message} Event {event_id}.", event_id=event_id)
+    return error
