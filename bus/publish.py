@@ -334,29 +334,29 @@ class Publisher:
 
     async def _send(self, partition: Partition, batch: Sequence[_Item]) -> None:
         """Append one batch and settle its items; a refused batch is sent again record by record."""
-        try:
-            async with asyncio.timeout_at(batch[0].expires):
-                first = await self._producer.append(partition, [item.record for item in batch])
-        except TimeoutError:
-            for item in batch:
-                text = f"{partition.topic} gave no answer in {self._deadline_s:g} s; event {item.id} may be stored."
-                self._settle(item, OutcomeUnknown(text, event_id=item.id))
-        except Refused as error:
-            if len(batch) == 1:
-                self._settle(batch[0], error)
-                return
-            for item in batch:  # find the one record the broker will not take
-                await self._send(partition, [item])
-        except BusError as error:
-            for item in batch:
-                self._settle(item, _named(error, item.id))
-        except Exception as error:  # noqa: BLE001  # an item left unsettled would keep its caller waiting for ever
-            for item in batch:
-                text = f"Appending to {partition.topic} failed with {type(error).__name__}."
-                self._settle(item, OutcomeUnknown(text, event_id=item.id))
-        else:
+        first = await self._append(partition, batch)
+        if isinstance(first, int):
             for offset, item in enumerate(batch, first):
                 self._settle(item, Receipt(partition.topic, partition.number, offset, item.id))
+        elif isinstance(first, Refused) and len(batch) > 1:
+            for item in batch:  # find the one record the broker will not take
+                await self._send(partition, [item])
+        else:
+            for item in batch:
+                self._settle(item, _named(first, item.id))
+
+    async def _append(self, partition: Partition, batch: Sequence[_Item]) -> int | BusError:
+        """The first offset of the stored batch, or what went wrong."""
+        try:
+            async with asyncio.timeout_at(batch[0].expires):
+                return await self._producer.append(partition, [item.record for item in batch])
+        except TimeoutError:
+            waited = f"{partition.topic} gave no answer in {self._deadline_s:g} s; the event may be stored."
+            return OutcomeUnknown(waited, event_id="")
+        except BusError as error:
+            return error
+        except Exception as error:  # noqa: BLE001  # an item left unsettled would keep its caller waiting for ever
+            return OutcomeUnknown(f"Appending to {partition.topic} failed with {type(error).__name__}.", event_id="")
 
     def _settle(self, item: _Item, outcome: Receipt | BusError) -> None:
         item.outcome = outcome

@@ -1,0 +1,86 @@
+"""Puts a record that cannot be handled on ``<group>.dead``, bytes unchanged, with where and why in headers.
+
+Called by `bus.pipeline`. The traps it avoids: losing the original bytes or headers (a redrive needs both), personal
+data in an error text (only class names and positions are written), and acknowledging before the dead letter is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from bus.message import Outgoing, Partition, Record
+from bus.middleware.retry import Kind
+from bus.partitioner import partition_for
+from schemas.envelope import format_time, from_ms
+
+SUFFIX = ".dead"
+PREFIX = "dead_"
+
+
+def dead_topic(group: str) -> str:
+    """The dead-letter topic of a consumer group."""
+    return group + SUFFIX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What is told of a failed record.
+
+    Args:
+        stage: where it failed: ``envelope``, ``decode``, ``type`` or ``handler``.
+        kind: see `Kind`.
+        error: class name of the error; never its text, which may quote the payload.
+        attempt: the try that failed last, from 1.
+        first: when it was first tried. last: when it was given up.
+    """
+
+    stage: str
+    kind: Kind
+    error: str
+    attempt: int
+    first: datetime
+    last: datetime
+
+
+def dead_record(record: Record, failure: Failure, *, group: str) -> Outgoing:
+    """The dead letter of `record`: key, value and headers as they were, our ``dead_`` headers after them."""
+    told = {
+        "group": group,
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "appended": format_time(from_ms(record.timestamp)),
+        "stage": failure.stage,
+        "kind": failure.kind.value,
+        "error": failure.error,
+        "attempt": str(failure.attempt),
+        "first": format_time(failure.first),
+        "last": format_time(failure.last),
+    }
+    ours = tuple((PREFIX + name, text.encode()) for name, text in told.items())
+    return Outgoing(record.key, record.value, record.headers + ours)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetters:
+    """Writes dead letters of one group.
+
+    Args:
+        group: the consumer group.
+        append: stores records and returns after the replicated ack; raises what a `Producer` raises.
+        partitions: how many partitions the dead-letter topic has (it is asked when the first letter is written).
+    """
+
+    group: str
+    append: Callable[[Partition, Sequence[Outgoing]], int]
+    partitions: Callable[[str], int]
+
+    def write(self, record: Record, failure: Failure) -> Partition:
+        """Store the dead letter; only then may the record be acknowledged. Returns where it stands."""
+        topic = dead_topic(self.group)
+        number = partition_for(record.key or b"", self.partitions(topic))
+        place = Partition(topic, number)
+        self.append(place, [dead_record(record, failure, group=self.group)])
+        return place
