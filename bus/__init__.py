@@ -1,1 +1,4 @@
-"""How events travel and who watches: publishing, consuming, topology, lag, the local broker and the command line."""
+"""How events travel and who watches: publishing, consuming, topology, lag, the local broker and the command line.
+
+Part of agencybus.
+"""

@@ -1,1 +1,4 @@
-"""The agencies' own systems: recorded logs and simulated offices that meet the workflows only on topics."""
+"""The agencies' own systems: recorded logs and simulated offices that meet the workflows only on topics.
+
+Part of agencybus.
+"""

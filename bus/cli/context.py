@@ -1,0 +1,76 @@
+"""What every command shares: settings from the global options, JSON on stdout, notes on stderr, times for people.
+
+Called by the command files of all packages. The trap it avoids: progress on stdout would break `--json | jq`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:  # imported where used: rich and pydantic would cost `--help` a third of a second
+    from rich.table import Table
+
+    from bus.settings import Loaded, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Globals:
+    """The options that stand before or after any command."""
+
+    bootstrap: str | None = None
+    config: Path | None = None
+
+
+def loaded(ctx: typer.Context, **overrides: Any) -> Loaded:
+    """The settings with origins; `overrides` are the command's own flags (None: not given). Raises UsageError."""
+    from bus.settings import explain
+
+    given: Globals = ctx.find_object(Globals) or Globals()
+    return explain({"bootstrap": given.bootstrap, **overrides}, config=given.config)
+
+
+def settings(ctx: typer.Context, **overrides: Any) -> Settings:
+    """The settings; `overrides` are the command's own flags (None: not given). Raises UsageError."""
+    return loaded(ctx, **overrides).settings
+
+
+def print_json(document: Any) -> None:
+    """Write one JSON document, one line, to stdout and flush it."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Write a line for people to stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+    """A table; None cells are shown as a dash, numbers are right-aligned."""
+    from rich.table import Table
+
+    cells = [list(row) for row in rows]
+    built = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = all(isinstance(row[index], int | float) or row[index] is None for row in cells)
+        built.add_column(column, justify="right" if cells and numeric else "left", overflow="fold")
+    for row in cells:
+        built.add_row(*("–" if cell is None else str(cell) for cell in row))
+    return built
+
+
+def show(renderable: object) -> None:
+    """Print a rich renderable to stdout; plain text when stdout is no terminal."""
+    from rich.console import Console
+
+    Console(file=sys.stdout, highlight=False, markup=False, width=None if sys.stdout.isatty() else 200).print(
+        renderable
+    )
