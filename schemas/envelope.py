@@ -48,7 +48,7 @@ class Envelope:
 
     Args:
         id: unique with `source`; the pair is the deduplication key.
-        source: URI reference of the publisher, ``/agencies/<agency>`` (a workflow: ``/workflows/<process>``).
+        source: URI reference of the publisher, ``/agencies/<agency>`` (a workflow adds ``/workflows/<process>``).
         type: the topic name, e.g. ``justice.birth.registered.v1``.
         time: when the fact happened; aware, microseconds.
         correlationid: the case id.
@@ -78,8 +78,8 @@ class Envelope:
 
     @property
     def agency(self) -> str:
-        """The publisher's name: the last part of `source`."""
-        return self.source.rsplit("/", 1)[-1]
+        """The publisher's name: what follows ``/agencies/`` in `source`."""
+        return self.source.removeprefix(SOURCE_PREFIX).partition("/")[0]
 
 
 def fingerprint(source: str, event_id: str) -> str:
@@ -112,6 +112,16 @@ def to_ms(moment: datetime) -> int:
 def from_ms(ms: int) -> datetime:
     """The aware UTC time of `ms` milliseconds since 1970."""
     return _EPOCH + timedelta(milliseconds=ms)
+
+
+def to_us(moment: datetime) -> int:
+    """Microseconds since 1970 UTC, exact."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_us(us: int) -> datetime:
+    """The aware UTC time of `us` microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=us)
 
 
 def to_headers(envelope: Envelope) -> list[tuple[str, bytes]]:

@@ -1,0 +1,162 @@
+"""The workflow host on plain aiokafka: the same runner without Faust, and the proof that the runner needs none.
+
+Started by `agents.worker`. One loop: take over the assignment, fetch, hand the fetch to the runner, commit about once a
+second. The traps it avoids: aiokafka calls the assignment listener before it heartbeats, so recovery runs in the loop
+(the fetched records of an assignment that has changed are dropped unseen: the takeover seeks); round-robin would put
+equal partition numbers on different workers (F63); a member that lost its place would rejoin under the same name and
+push out its replacement (F64), so it ends the process instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+
+from agents.membership import HostSettings, end_when_membership_is_lost, floors, from_kafka
+from agents.runner import Runner
+from agents.unit import Fetched
+from bus.errors import Unreachable
+from bus.message import Partition
+
+COMMIT_EVERY_S = 1.0
+FETCH_WAIT_MS = 200
+
+
+class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """Runs a runner over its topics until stopped.
+
+    Args:
+        settings: group, topics, timeouts. runner: what handles the units.
+        ready: called each time the assignment has been taken over, with the case partitions owned.
+    """
+
+    name = "aiokafka"
+
+    def __init__(self, settings: HostSettings, runner: Runner, *, ready: Callable[[Sequence[int]], None]) -> None:
+        self._settings = settings
+        self._runner = runner
+        self._ready = ready
+        self._consumer: Any = None
+        self._changed = asyncio.Event()
+        self._unit = asyncio.Lock()
+        self._stopping = asyncio.Event()
+        self._fetched_to: dict[Partition, int] = {}
+
+    def stop(self) -> None:
+        """Finish the unit under way, commit, leave."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Work until `stop`. Any exception means that the process must end.
+
+        Raises:
+            Unreachable, Hole, Fenced, Damaged, Refused.
+        """
+        await self._connect()
+        committed_at = time.monotonic()
+        try:
+            while not self._stopping.is_set():
+                if self._changed.is_set():
+                    await self._take_over()
+                fetched = await self._fetch()
+                async with self._unit:
+                    if not self._changed.is_set():
+                        await self._runner.handle(fetched)
+                if time.monotonic() - committed_at >= COMMIT_EVERY_S:
+                    await self._commit()
+                    committed_at = time.monotonic()
+            await self._runner.finish()
+            await self._commit()
+        finally:
+            await self._consumer.stop()
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:  # noqa: ARG002  # all go at once
+        """Called while still a member: finish the unit under way, commit it, and stop working."""
+        async with self._unit:
+            await self._runner.finish()
+            await self._commit()
+            self._changed.set()
+            await self._runner.released()
+
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:  # noqa: ARG002  # read later
+        """Called before this member heartbeats: only note it; the loop takes over."""
+        self._changed.set()
+
+    async def _connect(self) -> None:
+        s = self._settings
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=s.bootstrap,
+            client_id=f"{s.group}-{s.instance or 'worker'}",
+            group_id=s.group,
+            group_instance_id=s.instance,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            partition_assignment_strategy=[RangePartitionAssignor],
+            max_poll_records=s.max_poll_records,
+            session_timeout_ms=s.session_timeout_ms,
+            heartbeat_interval_ms=s.heartbeat_ms,
+            rebalance_timeout_ms=s.rebalance_timeout_ms,
+            max_poll_interval_ms=s.rebalance_timeout_ms,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+        )
+        try:
+            await self._consumer.start()
+        except kafka_errors.KafkaError as error:
+            raise Unreachable(f"no broker answers at {s.bootstrap}: {error}.", remedy="Run `agencybus up`.") from error
+        end_when_membership_is_lost(self._consumer)
+        self._consumer.subscribe(topics=sorted(s.topics), listener=self)
+
+    async def _take_over(self) -> None:
+        self._changed.clear()
+        generation = self._generation()
+        partitions = self._consumer.assignment()
+        numbers = sorted({tp.partition for tp in partitions})
+        seeks = await self._runner.assigned(
+            numbers,
+            floor=lambda inputs: floors(self._consumer, inputs),
+            still_mine=lambda: self._generation() == generation and not self._changed.is_set(),
+        )
+        if self._changed.is_set():
+            return
+        for partition, offset in seeks.items():
+            self._consumer.seek(TopicPartition(partition.topic, partition.number), offset)
+        self._fetched_to = dict(seeks)
+        if numbers:
+            self._ready(numbers)
+
+    def _generation(self) -> int:
+        return int(self._consumer._coordinator.generation)  # noqa: SLF001  # aiokafka shows it nowhere else
+
+    async def _fetch(self) -> Fetched:
+        full = self._runner.full()
+        wanted = [TopicPartition(p.topic, p.number) for p in self._fetched_to if p not in full]
+        if not wanted:
+            await asyncio.sleep(FETCH_WAIT_MS / 1000)
+            return Fetched({}, {}, {}, {})
+        found = await self._consumer.getmany(*wanted, timeout_ms=FETCH_WAIT_MS)
+        if self._changed.is_set():
+            return Fetched({}, {}, {}, {})
+        fetched = from_kafka(self._consumer, found, wanted, self._fetched_to)
+        self._fetched_to.update(fetched.positions)
+        return fetched
+
+    async def _commit(self) -> None:
+        offsets = {TopicPartition(p.topic, p.number): o for p, o in self._runner.committable().items()}
+        owned = self._consumer.assignment()
+        offsets = {tp: offset for tp, offset in offsets.items() if tp in owned}
+        if not offsets:
+            return
+        try:
+            await self._consumer.commit(offsets)
+        except (kafka_errors.CommitFailedError, kafka_errors.IllegalStateError, kafka_errors.RebalanceInProgressError):
+            return  # the group is moving; the positions record is the truth, commits are for lag tools
+        except kafka_errors.KafkaError as error:
+            if not getattr(error, "retriable", False):
+                raise Unreachable(f"committing failed: {error}.") from error

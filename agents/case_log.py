@@ -1,0 +1,192 @@
+"""The durable log of cases: its port, its records' bytes, and an in-memory twin for tests and simulation.
+
+Called by `agents.runner`; `agents.kafka_case_log` is the port on Kafka. One compacted topic ``<group>.cases``, one
+partition per case partition. Keys are case ids, or ``!barrier``, ``!positions`` and ``!process/<hash>`` (no case id
+starts with ``!``). A case's value is ``>BBq`` (format version, kind, due in microseconds or -1) and a JSON payload, so
+timers are known without decoding a case. Format version 1; a reader refuses a version it does not know, so a rollback
+cannot misread.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic_core import from_json, to_json
+
+from agents import case as cases
+from agents.case import Case
+from agents.machine import Emit
+from bus.errors import BusError, Fenced
+
+BARRIER = b"!barrier"
+POSITIONS = b"!positions"
+PROCESS = b"!process/"  # followed by a graph's hash: what people want to know of its steps, for `case trace`
+FORMAT = 1
+_HEAD = struct.Struct(">BBq")
+_CASE, _MARKER = 0, 1
+_LENGTH = struct.Struct(">I")
+_NEVER = -1
+
+Row = tuple[bytes, bytes | None]
+
+
+class CaseLog(Protocol):
+    """The log as the fence: one owner per partition, a batch is appended whole or not at all."""
+
+    async def claim(self, numbers: Sequence[int], owner: str) -> None:
+        """Become the owner of these partitions; every batch of a former owner is refused from now on."""
+        ...
+
+    async def load(self, number: int) -> list[tuple[int, bytes, bytes | None]]:
+        """All rows (offset, key, value) of a claimed partition up to its claim, in order."""
+        ...
+
+    async def append(self, batches: Mapping[int, Sequence[Row]]) -> None:
+        """Append one batch per partition; returns when all are replicated.
+
+        Raises:
+            Fenced: another owner has claimed one of the partitions.
+            TooLarge: a batch is over the topic's limit; nothing of that partition was written.
+        """
+        ...
+
+    @property
+    def batch_bytes(self) -> int:
+        """The largest batch the log takes, in bytes."""
+        ...
+
+
+class Damaged(BusError):
+    """A row of the case log cannot be read. The remedy is in the message; nothing is skipped silently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A case with the outputs decided by its last transitions, not yet known to be sent."""
+
+    case: Case
+    pending: tuple[Emit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What is left of an archived case, so that late and repeated events are recognised.
+
+    Args:
+        applied: fingerprints of the events it took.
+        expires: microseconds since 1970; then a tombstone follows.
+    """
+
+    graph: str
+    applied: tuple[str, ...]
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """What a batch covers: next input offset per topic, how many rows of the batch stand before this one.
+
+    Every append waits for the outputs of the batch before it, so only the last batch can hold unconfirmed outputs.
+    """
+
+    inputs: Mapping[str, int]
+    rows: int
+
+
+def pack(entry: Stored | Marker) -> bytes:
+    """The value bytes of a case or marker."""
+    if isinstance(entry, Marker):
+        return _HEAD.pack(FORMAT, _MARKER, entry.expires) + to_json([entry.graph, entry.applied])
+    due = cases.next_due(entry.case)
+    body = cases.to_bytes(entry.case)
+    emits = [[e.id, e.topic, e.step, e.agency, e.data, e.at, e.caused_by] for e in entry.pending]
+    return b"".join(
+        (
+            _HEAD.pack(FORMAT, _CASE, _NEVER if due is None else due),
+            _LENGTH.pack(len(body)),
+            body,
+            to_json(emits) if emits else b"[]",
+        )
+    )
+
+
+def unpack(value: bytes) -> Stored | Marker:
+    """Read `pack`'s bytes.
+
+    Raises:
+        Damaged: when they are not of a known format.
+    """
+    try:
+        version, kind, due = _HEAD.unpack_from(value)
+        if version != FORMAT:
+            raise Damaged(f"case log record of format {version}.", remedy="Run the newer worker that wrote it.")
+        if kind == _MARKER:
+            graph, applied = from_json(value[_HEAD.size :])
+            return Marker(graph, tuple(applied), due)
+        (length,) = _LENGTH.unpack_from(value, _HEAD.size)
+        start = _HEAD.size + _LENGTH.size
+        case = cases.from_bytes(value[start : start + length])
+        emits = tuple(Emit(*fields) for fields in from_json(value[start + length :]))
+    except (ValueError, TypeError, struct.error) as error:
+        raise Damaged(f"case log record cannot be read: {error}.", remedy="Restore the topic; do not skip.") from error
+    return Stored(case, emits)
+
+
+def due_of(value: bytes) -> int | None:
+    """The due moment in the head of a packed value, microseconds; None when no timer runs."""
+    due: int = _HEAD.unpack_from(value)[2]
+    return None if due == _NEVER else due
+
+
+def pack_positions(positions: Positions) -> bytes:
+    """The value bytes of a positions row."""
+    return to_json({"v": FORMAT, "inputs": positions.inputs, "rows": positions.rows})
+
+
+def unpack_positions(value: bytes) -> Positions:
+    """Read `pack_positions`' bytes. Raises Damaged."""
+    try:
+        data = from_json(value)
+        return Positions(data["inputs"], data["rows"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"positions record cannot be read: {error}.", remedy="Restore the topic.") from error
+
+
+class MemoryCaseLog:
+    """The port in memory. Several instances over one `rows` are several workers on one log.
+
+    Args:
+        rows: the stored log by partition; shared between instances.
+        owners: the current owner instance by partition; shared as well.
+    """
+
+    batch_bytes = 900_000
+
+    def __init__(
+        self,
+        rows: dict[int, list[tuple[bytes, bytes | None]]] | None = None,
+        owners: dict[int, object] | None = None,
+    ) -> None:
+        self.rows = {} if rows is None else rows
+        self.owners = {} if owners is None else owners
+
+    async def claim(self, numbers: Sequence[int], owner: str) -> None:
+        """Become the owner of these partitions."""
+        for number in numbers:
+            self.owners[number] = self
+            self.rows.setdefault(number, []).append((BARRIER, owner.encode()))
+
+    async def load(self, number: int) -> list[tuple[int, bytes, bytes | None]]:
+        """All rows of a partition."""
+        return [(offset, key, value) for offset, (key, value) in enumerate(self.rows[number])]
+
+    async def append(self, batches: Mapping[int, Sequence[Row]]) -> None:
+        """Append one batch per partition. Raises Fenced."""
+        for number in batches:
+            if self.owners.get(number) is not self:
+                raise Fenced(f"case partition {number} has another owner.")
+        for number, batch in batches.items():
+            self.rows[number].extend(batch)

@@ -1,0 +1,94 @@
+"""`agencybus worker run`: a workflow worker in the foreground, restarted with backoff when it ends by a failure.
+
+Registered by `agents.commands`. The trap it avoids: faust's own supervisor restarts a hundred times a second without
+backoff (F42), and restarts inside a process keep its stale memory (F65); here each try is a clean process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agents import worker
+from bus.cli import context
+from bus.errors import BusError, UsageError
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 30.0, 60.0
+CHILD = "AGENCYBUS_WORKER_CHILD"  # set by the supervisor for the process it starts; no setting of a user's
+
+app = typer.Typer(name="worker", help="Run workflows.", no_args_is_help=True)
+
+
+@app.command("run")
+def run(
+    ctx: typer.Context,
+    process: Annotated[list[str], typer.Argument(help="Process: a shipped name or YAML files, newest version first.")],
+    *,
+    group: Annotated[str | None, typer.Option(help="Consumer group; default workflow.<process>.")] = None,
+    host: Annotated[str, typer.Option(help="faust or aiokafka.")] = "faust",
+    case_prefix: Annotated[str, typer.Option(help="Take only cases whose id begins with this.")] = "",
+    instance: Annotated[str | None, typer.Option(help="Static member name, kept over restarts.")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Written when the worker is ready.")] = None,
+) -> None:
+    """Carry the cases of one process. Runs until Ctrl-C or SIGTERM, restarts by itself after a failure."""
+    if host not in worker.HOSTS:
+        raise UsageError(f"There is no host {host}.", remedy=f"One of: {', '.join(worker.HOSTS)}.")
+    job = worker.Job(
+        files=[worker.process_file(name) for name in process],
+        group=group,
+        host=host,
+        prefix=case_prefix,
+        instance=instance,
+        ready_file=ready_file,
+    )
+    settings = context.settings(ctx)
+    if os.environ.get(CHILD) is None:
+        raise typer.Exit(_supervise())
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    try:
+        worker.run(job, settings)
+    except BusError:
+        raise
+    except Exception as error:  # noqa: BLE001  # F4: any failure of a unit ends the process; say it in one line
+        context.note(f"agencybus worker: {type(error).__name__}: {error}")
+        os._exit(1)  # threads of the host must not keep a failed worker alive
+
+
+def _end_with_parent(parent: int) -> None:
+    """Stop cleanly when the supervisor is gone, so that no worker runs unseen."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _supervise() -> int:
+    """Start this very command as a child again and again; return its exit code when it ended well or was told to."""
+    pause = FIRST_PAUSE_S
+    stopping = False
+    while True:
+        started = time.monotonic()
+        child = subprocess.Popen([sys.executable, "-m", "bus.cli.main", *sys.argv[1:]], env={**os.environ, CHILD: "1"})
+
+        def forward(_signal: int, _frame: object, child: subprocess.Popen[bytes] = child) -> None:
+            nonlocal stopping
+            stopping = True
+            child.terminate()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, forward)
+        code = child.wait()
+        if stopping or code in (0, 2, 3):
+            return 0 if stopping and code in (0, -signal.SIGTERM) else code
+        if time.monotonic() - started > STEADY_S:
+            pause = FIRST_PAUSE_S
+        context.note(f"agencybus worker: ended with {code}; starting again in {pause:.1f} s")
+        time.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE_S)

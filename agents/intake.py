@@ -1,0 +1,86 @@
+"""From a stored record to an arrival the machine can take; what cannot be read goes to the dead letters.
+
+Called by the runner for every record of a unit. The trap it avoids: a bad record must neither stop the partition nor
+be skipped in silence, so every refusal carries its stage and reason, and never the payload's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from schemas.codec import Codec
+
+from agents.graph import Graph, Json
+from agents.machine import Arrival
+from bus.message import Record
+from bus.middleware.retry import Kind
+from schemas.catalogue import Catalogue
+from schemas.envelope import Envelope, fingerprint, from_headers, to_us
+from schemas.errors import EnvelopeRefused, SchemaSideError
+from schemas.event import Event
+
+Extract = Callable[[Event], dict[str, Json]]
+
+
+class Dead(NamedTuple):
+    """A record for the dead letters: where it failed, the name of the error (never its text), whose fault it is."""
+
+    record: Record
+    stage: str
+    error: str
+    kind: Kind
+
+
+class Intake:
+    """Reads the records of one process.
+
+    Args:
+        graph: the process; its time mode says which time counts.
+        catalogue, codec: the event types and their bytes.
+        extracts: by topic, the function that takes the fields the process needs.
+        prefix: only cases whose id begins with it are taken; others belong to another run on the same topic.
+    """
+
+    def __init__(
+        self, graph: Graph, *, catalogue: Catalogue, codec: Codec, extracts: Mapping[str, Extract], prefix: str = ""
+    ) -> None:
+        self._event_time = graph.time == "event"
+        self._codec = codec
+        self._models = {topic: catalogue.topic(topic).model for topic in graph.listens}
+        self._extracts = extracts
+        self._prefix = prefix.encode()
+
+    def read(self, record: Record, dead: list[Dead]) -> Arrival | None:
+        """The arrival, or None when the record is another run's or went to `dead`."""
+        if self._prefix and not (record.key or b"").startswith(self._prefix):
+            return None
+        try:
+            envelope = _envelope(record)
+        except SchemaSideError as error:
+            dead.append(Dead(record, "envelope", type(error).__name__, Kind.INVALID))
+            return None
+        try:
+            event = self._codec.decode(record.value or b"", self._models[record.topic], record.headers)
+        except SchemaSideError as error:
+            dead.append(Dead(record, "decode", type(error).__name__, Kind.INVALID))
+            return None
+        return Arrival(
+            envelope.correlationid or "",
+            record.topic,
+            record.partition,
+            record.offset,
+            fingerprint(envelope.source, envelope.id),
+            envelope.id,
+            to_us(envelope.time) if self._event_time else record.timestamp * 1_000,
+            self._extracts[record.topic](event),
+        )
+
+
+def _envelope(record: Record) -> Envelope:
+    envelope = from_headers(record.headers)
+    if envelope.type != record.topic:
+        raise EnvelopeRefused("ce_type", "is not the topic's own")
+    if not envelope.correlationid or record.key != envelope.correlationid.encode():
+        raise EnvelopeRefused("ce_correlationid", "is missing or is not the record key")
+    return envelope

@@ -1,0 +1,110 @@
+"""What both hosts need of an aiokafka consumer: settings, start positions, a fetch as `Fetched`, the end of membership.
+
+Called by `agents.aiokafka_host` and `agents.faust_host`. The traps it avoids: a member that the group has forgotten
+would rejoin in silence and work on with stale memory, or push out its replacement (F64, F65); a group whose commits
+expired after idle days would start from the beginning (F71: positions in the case log come first, commits second).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.unit import Fetched
+from bus.message import Partition, Record
+
+EXIT_MEMBERSHIP_LOST = 75  # EX_TEMPFAIL: the supervisor starts a clean process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    """How a host joins its group.
+
+    Args:
+        bootstrap: broker addresses. group: consumer group. topics: what the process listens to.
+        instance: static member name, so a quick restart moves no partition; None for a dynamic member.
+        session_timeout_ms: after this silence the group gives the partitions to another worker (F70: 6-10 s).
+        heartbeat_ms: about a sixth of it. rebalance_timeout_ms: how long members may take to rejoin.
+        max_poll_records: upper bound of one unit.
+    """
+
+    bootstrap: str
+    group: str
+    topics: frozenset[str]
+    instance: str | None = None
+    session_timeout_ms: int = 10_000
+    heartbeat_ms: int = 1_500
+    rebalance_timeout_ms: int = 30_000
+    max_poll_records: int = 1_000
+
+
+def end_when_membership_is_lost(consumer: Any) -> None:
+    """End the process when the group no longer knows this member (F64).
+
+    `reset_generation` is the one place where aiokafka learns it (research/faust-host.md 1). A clean exit would rejoin
+    and disturb the others once more, so the process ends at once; every decision is durable in the case log.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001  # no public hook
+    reset = coordinator.reset_generation
+
+    def ended() -> None:
+        if coordinator._closing.done() or coordinator.generation < 0:  # noqa: SLF001  # leaving, or not joined yet
+            reset()
+            return
+        sys.stderr.write("agencybus worker: the group gave this member's partitions away; ending to start clean.\n")
+        sys.stderr.flush()
+        os._exit(EXIT_MEMBERSHIP_LOST)
+
+    coordinator.reset_generation = ended
+
+
+async def floors(consumer: Any, inputs: Sequence[Partition]) -> dict[Partition, int]:
+    """Where each input may start at the earliest: the first stored offset, or the group's commit where it is later."""
+    from aiokafka import TopicPartition
+
+    partitions = {p: TopicPartition(p.topic, p.number) for p in inputs}
+    first = await consumer.beginning_offsets(list(partitions.values()))
+    result: dict[Partition, int] = {}
+    for partition, tp in partitions.items():
+        committed = await consumer.committed(tp)
+        result[partition] = max(first[tp], committed or 0)
+    return result
+
+
+def from_kafka(
+    consumer: Any,
+    found: Mapping[Any, Iterable[Any]],
+    wanted: Iterable[Any],
+    fetched_to: Mapping[Partition, int],
+) -> Fetched:
+    """One fetch as the runner takes it.
+
+    Args:
+        consumer: the aiokafka consumer, for positions and high watermarks.
+        found: what getmany returned.
+        wanted: the topic partitions that were asked for.
+        fetched_to: where the fetch before ended, by partition.
+    """
+    records: dict[Partition, list[Record]] = {}
+    starts: dict[Partition, int] = {}
+    positions: dict[Partition, int] = {}
+    seen: dict[Partition, int] = {}
+    assignment = consumer._subscription.subscription.assignment  # noqa: SLF001  # `position()` would await per partition
+    for tp in wanted:
+        partition = Partition(tp.topic, tp.partition)
+        state = assignment.state_value(tp)
+        if state is None or not state.has_valid_position:
+            continue
+        starts[partition] = fetched_to[partition]
+        positions[partition] = state.position
+        if state.highwater is not None and state.position >= state.highwater:
+            seen[partition] = state.timestamp
+        got = found.get(tp)
+        if got:
+            records[partition] = [
+                Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in got
+            ]
+    return Fetched(records, starts, positions, seen)

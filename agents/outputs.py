@@ -1,0 +1,143 @@
+"""What leaves a workflow: emitted events, archived cases, dead letters. One place, so each is acknowledged.
+
+Called by the runner after the decision behind an output is durable (dead letters: before). An event's id comes from
+the case and its transition, so sending again after a crash gives the same event, and readers keep one of two. The
+trap it avoids: an output that cannot be built (a field out of range) is found by `check` while its cause can still be
+dead-lettered, not when the case has moved on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+from schemas.codec import Codec
+
+from agents import case as cases
+from agents.case import Case
+from agents.intake import Dead
+from agents.machine import Emit
+from bus.errors import OutcomeUnknown, Refused, Unreachable
+from bus.message import Outgoing, Partition
+from bus.middleware.dead_letter import Failure, dead_record, dead_topic
+from bus.partitioner import partition_for
+from bus.ports import Clock, Producer
+from schemas.catalogue import Catalogue
+from schemas.envelope import Envelope, from_us, to_headers
+from schemas.event import Event
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+
+Places = dict[str, tuple[int, int]]  # event id -> (partition, offset)
+
+
+class Outputs:
+    """Builds and sends what a process puts out.
+
+    Args:
+        producer: where to. group: names ``<group>.archive`` and ``<group>.dead``.
+        process: named in the source of every event, ``/agencies/<owner of the topic>/workflows/<process>``.
+        partitions: of the group's own topics.
+        clock: when a dead letter was given up.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        *,
+        catalogue: Catalogue,
+        codec: Codec,
+        group: str,
+        process: str,
+        partitions: int,
+        clock: Clock,
+    ) -> None:
+        self._producer = producer
+        self._clock = clock
+        self._catalogue = catalogue
+        self._codec = codec
+        self._group = group
+        self._process = process
+        self._partitions = partitions
+
+    def check(self, emits: Iterable[Emit]) -> None:
+        """Build the events of `emits` and drop them again.
+
+        Raises:
+            Refused: when a field's value is outside its contract; names the field.
+        """
+        for emit in emits:
+            self._event(emit)
+
+    async def send(self, emits: Sequence[tuple[str, Emit]]) -> Places:
+        """Send events, given with their case ids, order kept per case and topic; return where each one stands."""
+        batches: dict[Partition, tuple[list[str], list[Outgoing]]] = {}
+        for case_id, emit in emits:
+            key = case_id.encode()
+            count = await self._producer.partitions(emit.topic)
+            ids, records = batches.setdefault(Partition(emit.topic, partition_for(key, count)), ([], []))
+            ids.append(emit.id)
+            records.append(self._outgoing(key, case_id, emit))
+        places: Places = {}
+        firsts = await self._append({partition: records for partition, (_, records) in batches.items()})
+        for partition, (ids, _) in batches.items():
+            for index, event_id in enumerate(ids):
+                places[event_id] = (partition.number, firsts[partition] + index)
+        return places
+
+    async def archive(self, closed: Mapping[int, Sequence[Case]]) -> None:
+        """Append closed cases, by case partition, to the group's archive."""
+        await self._append(
+            {
+                Partition(f"{self._group}.archive", number): [Outgoing(c.id.encode(), cases.to_bytes(c)) for c in found]
+                for number, found in closed.items()
+                if found
+            }
+        )
+
+    async def dead(self, letters: Sequence[Dead]) -> None:
+        """Append records that could not be taken, bytes unchanged, to the group's dead letters."""
+        batches: dict[Partition, list[Outgoing]] = {}
+        now = self._clock.now()
+        for record, stage, error, kind in letters:
+            place = Partition(dead_topic(self._group), record.partition % self._partitions)
+            failure = Failure(stage=stage, kind=kind, error=error, attempt=1, first=now, last=now)
+            batches.setdefault(place, []).append(dead_record(record, failure, group=self._group))
+        await self._append(batches)
+
+    async def _append(self, batches: Mapping[Partition, Sequence[Outgoing]]) -> dict[Partition, int]:
+        firsts = await asyncio.gather(*(self._until_stored(p, records) for p, records in batches.items()))
+        return dict(zip(batches, firsts, strict=True))
+
+    async def _until_stored(self, partition: Partition, records: Sequence[Outgoing]) -> int:
+        """Append until acknowledged: the decision is durable, giving up would lose an event, repeats are harmless."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._producer.append(partition, records)
+            except (Unreachable, OutcomeUnknown):
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _event(self, emit: Emit) -> Event:
+        model = self._catalogue.topic(emit.topic).model
+        try:
+            return model.model_validate_json(to_json(emit.data))
+        except ValidationError as error:
+            fault = error.errors()[0]
+            field = ".".join(str(part) for part in fault["loc"])
+            raise Refused(f"step {emit.step} cannot emit {emit.topic}: {field}: {fault['msg']}", field=field) from None
+
+    def _outgoing(self, key: bytes, case_id: str, emit: Emit) -> Outgoing:
+        envelope = Envelope(
+            id=emit.id,
+            source=f"/agencies/{emit.agency}/workflows/{self._process}",
+            type=emit.topic,
+            time=from_us(emit.at),
+            correlationid=case_id,
+            causationid=emit.caused_by,
+            partitionkey=case_id,
+        )
+        return Outgoing(key, self._codec.encode(self._event(emit)), tuple(to_headers(envelope)))

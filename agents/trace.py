@@ -1,0 +1,153 @@
+"""The history of one case: found in its group's store, told event by event from the positions kept in it.
+
+Called by `agents.cli_case`; `describe` by the runner. No topic is scanned: the case or its archive record names the
+topic, partition and offset of every event; the one output whose acknowledgement was not yet seen is looked up from its
+time on, in its own partition. No payload is shown: who, what, when, what it waited for, which paper it replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pydantic_core import from_json, to_json
+
+from agents import case as cases
+from agents import case_log
+from agents.case import Case, Mark
+from agents.case_log import Marker, Row
+from agents.graph import Graph
+from bus.message import Partition, Record
+from bus.partitioner import partition_for
+from bus.ports import Reader, TopicState
+from schemas.envelope import Envelope, format_time, from_headers, from_us
+from schemas.errors import EnvelopeRefused
+
+_CASES, _ARCHIVE = ".cases", ".archive"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A case and where it was found; `steps` is what its process says of each step."""
+
+    group: str
+    case: Case
+    steps: Mapping[str, Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One event of a case.
+
+    Args:
+        at: when it moved the case, RFC 3339. event: its topic. agency: who said it. id: its id.
+        step, title: the step that took it or put it out. owner: who answers for that step.
+        waited_for: what the case was waiting for, empty for an event the case put out.
+        replaced: papers nobody had to carry. partition, offset: where it stands, offset None when it is gone.
+    """
+
+    at: str
+    event: str
+    agency: str
+    id: str
+    step: str
+    title: str
+    owner: str
+    waited_for: str
+    replaced: tuple[str, ...]
+    partition: int
+    offset: int | None
+
+
+def describe(graph: Graph) -> Row:
+    """The row of the case log that says what people want to know of a process's steps."""
+    steps = {
+        name: {"title": s.title, "owner": s.owner, "waits_for": s.waits_for, "replaces": s.replaces}
+        for name, s in graph.steps.items()
+    }
+    return case_log.PROCESS + graph.hash.encode(), to_json({"process": graph.process, "steps": steps})
+
+
+def find(reader: Reader, topics: Mapping[str, TopicState], case_id: str) -> Iterable[Found]:
+    """The case in every group that has it, open ones from the case log, closed ones from the archive."""
+    key = case_id.encode()
+    for name in sorted(topics):
+        if not name.endswith(_CASES):
+            continue
+        group = name.removesuffix(_CASES)
+        number = partition_for(key, topics[name].partitions)
+        rows = _latest(reader, Partition(name, number), lambda k: k == key or k.startswith(case_log.PROCESS))
+        value = rows.get(key)
+        if value is None:
+            continue
+        entry = case_log.unpack(value)
+        if isinstance(entry, Marker):
+            archived = _latest(reader, Partition(group + _ARCHIVE, number), lambda k: k == key).get(key)
+            if archived is None:
+                continue
+            case = cases.from_bytes(archived)
+        else:
+            case = entry.case
+        described = rows.get(case_log.PROCESS + case.graph.encode())
+        yield Found(group, case, from_json(described)["steps"] if described else {})
+
+
+def entries(reader: Reader, found: Found) -> list[Entry]:
+    """Every event of the case, in the order it met them."""
+    return [_entry(found, mark, *_event(reader, found.case, mark)) for mark in found.case.trail]
+
+
+def _latest(reader: Reader, partition: Partition, wanted: object) -> dict[bytes, bytes]:
+    assert callable(wanted)
+    start, end = reader.bounds([partition])[partition]
+    latest: dict[bytes, bytes] = {}
+    for record in reader.read(partition, start, end):
+        if record.key is not None and wanted(record.key):
+            if record.value is None:
+                latest.pop(record.key, None)
+            else:
+                latest[record.key] = record.value
+    return latest
+
+
+def _event(reader: Reader, case: Case, mark: Mark) -> tuple[Envelope | None, Record | None]:
+    """The record a mark names. A position that holds another event (or none yet known) is looked up by id."""
+    if mark.offset >= 0:
+        for record in reader.read(Partition(mark.topic, mark.partition), mark.offset, mark.offset + 1):
+            envelope = _envelope(record)
+            if envelope is not None and mark.id in {"", envelope.id}:
+                return envelope, record
+    if not mark.id:
+        return None, None
+    partition = Partition(mark.topic, partition_for(case.id.encode(), reader.partitions(mark.topic)))
+    start = reader.at_time([partition], mark.at // 1_000)[partition]
+    for record in reader.read(partition, start, reader.bounds([partition])[partition][1]):
+        envelope = _envelope(record)
+        if envelope is not None and envelope.id == mark.id:
+            return envelope, record
+    return None, None
+
+
+def _envelope(record: Record) -> Envelope | None:
+    try:
+        return from_headers(record.headers)
+    except EnvelopeRefused:
+        return None
+
+
+def _entry(found: Found, mark: Mark, envelope: Envelope | None, record: Record | None) -> Entry:
+    step = found.steps.get(mark.step, {})
+    replaced = step.get("replaces")
+    return Entry(
+        at=format_time(from_us(mark.at)),
+        event=mark.topic,
+        agency=mark.topic.split(".", 1)[0] if envelope is None else envelope.agency,
+        id=mark.id if envelope is None else envelope.id,
+        step=mark.step,
+        title=str(step.get("title", "")),
+        owner=str(step.get("owner", "")),
+        waited_for="" if mark.id else str(step.get("waits_for", "")),
+        replaced=tuple(map(str, replaced)) if isinstance(replaced, list) else (),
+        partition=mark.partition if record is None else record.partition,
+        offset=None if record is None else record.offset,
+    )

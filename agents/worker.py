@@ -1,0 +1,197 @@
+"""The worker process: the one place where settings become a running host.
+
+Called by `agents.cli_worker`. The traps it avoids: partition counts that differ between a process's topics (cases would
+meet on two workers, F26), a missing topic that is only a warning (F27), and a process that lingers half alive after a
+failure: whatever goes wrong ends it, and the supervisor starts a clean one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bus.transport.schema_topic import SchemaTopic
+from schemas.codec import Codec
+
+from agents import compile as compiler
+from agents.graph import Graph
+from agents.intake import Intake
+from agents.kafka_case_log import KafkaCaseLog
+from agents.membership import HostSettings
+from agents.outputs import Outputs
+from agents.runner import Runner
+from bus.clock import SystemClock
+from bus.errors import Refused, UsageError
+from bus.ports import TopicState
+from bus.settings import Settings
+from bus.transport.kafka_admin import KafkaAdmin
+from bus.transport.kafka_producer import KafkaProducer
+from schemas import catalogue as catalogues
+
+PROCESSES = Path(__file__).parent / "processes"
+HOSTS = ("faust", "aiokafka")
+_HEARTBEATS = 6  # heartbeats in one session timeout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a worker is to run.
+
+    Args:
+        files: process files; the first is the version new cases open on, others keep older cases running.
+        group: the consumer group; default ``workflow.<process>``.
+        host: ``faust`` or ``aiokafka``.
+        prefix: take only cases whose id begins with it.
+        instance: static member name.
+        ready_file: written (case partitions owned) each time the worker is ready.
+    """
+
+    files: Sequence[Path]
+    group: str | None = None
+    host: str = "faust"
+    prefix: str = ""
+    instance: str | None = None
+    ready_file: Path | None = None
+
+
+def process_file(name: str) -> Path:
+    """The file of a process given by path, or by the name of one that ships.
+
+    Raises:
+        UsageError: when there is neither.
+    """
+    shipped = PROCESSES / f"{name}.yaml"
+    if Path(name).is_file():
+        return Path(name)
+    if shipped.is_file():
+        return shipped
+    known = ", ".join(sorted(path.stem for path in PROCESSES.glob("*.yaml")))
+    raise UsageError(f"There is no process {name}.", remedy=f"Give a YAML file, or one of: {known}.")
+
+
+def run(job: Job, settings: Settings) -> None:
+    """Run a worker until SIGTERM or Ctrl-C.
+
+    Raises:
+        CheckFailed: a process file is wrong. Refused, Unreachable, Fenced: see their messages.
+    """
+    try:
+        import uvloop
+    except ImportError:  # not made for Windows
+        asyncio.run(_run(job, settings))
+    else:
+        uvloop.run(_run(job, settings))
+
+
+async def _run(job: Job, settings: Settings) -> None:
+    catalogue = catalogues.standard()
+    graphs = {graph.hash: graph for graph in (compiler.compile_file(path, catalogue) for path in job.files)}
+    graph = next(iter(graphs.values()))
+    group = job.group or f"workflow.{graph.process}"
+    codec, partitions = await asyncio.to_thread(_prepare, catalogue, list(graphs.values()), group, settings)
+    log = KafkaCaseLog(settings.bootstrap, group)
+    producer = KafkaProducer(settings.bootstrap, client_id=f"{group}-outputs")
+    await log.start()
+    await producer.start()
+    extracts = {topic: compiler.extract(list(graphs.values()), topic, catalogue) for topic in graph.listens}
+    clock = SystemClock()
+    runner = Runner(
+        graphs,
+        intake=Intake(graph, catalogue=catalogue, codec=codec, extracts=extracts, prefix=job.prefix),
+        log=log,
+        outputs=Outputs(
+            producer,
+            catalogue=catalogue,
+            codec=codec,
+            group=group,
+            process=graph.process,
+            partitions=partitions,
+            clock=clock,
+        ),
+        clock=clock,
+        owner=job.instance or socket.gethostname(),
+    )
+    host = _host(job.host)(_membership(job, group, graph, settings), runner, ready=_announce(job.ready_file))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, host.stop)
+    await host.run()
+    await producer.stop()
+    await log.stop()
+
+
+def _host(name: str) -> type:
+    if name == "faust":
+        from agents.faust_host import FaustHost
+
+        return FaustHost
+    from agents.aiokafka_host import AiokafkaHost
+
+    return AiokafkaHost
+
+
+def _membership(job: Job, group: str, graph: Graph, settings: Settings) -> HostSettings:
+    return HostSettings(
+        bootstrap=settings.bootstrap,
+        group=group,
+        topics=graph.listens,
+        instance=job.instance,
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_ms=settings.session_timeout_ms // _HEARTBEATS,
+    )
+
+
+def _prepare(
+    catalogue: catalogues.Catalogue, graphs: Sequence[Graph], group: str, settings: Settings
+) -> tuple[Codec, int]:
+    """Check the topics and read the known schemas. Raises Refused, Unreachable."""
+    admin = KafkaAdmin(settings.bootstrap)
+    try:
+        topics = admin.topics()
+    finally:
+        admin.close()
+    partitions = check_topics(graphs, group, topics)
+    schemas = SchemaTopic(settings.bootstrap)
+    return Codec(catalogue, schemas.read_all()), partitions
+
+
+def check_topics(graphs: Sequence[Graph], group: str, topics: dict[str, TopicState]) -> int:
+    """The partition count that all topics of a process share.
+
+    Raises:
+        Refused: naming the topics that are missing (F27) or whose counts differ (F26).
+    """
+    own = [f"{group}.{kind}" for kind in ("cases", "archive", "dead")]
+    inputs = sorted(frozenset().union(*(graph.listens for graph in graphs)))
+    emitted = sorted(frozenset().union(*(graph.emits for graph in graphs)))
+    missing = [name for name in [*inputs, *emitted, *own] if name not in topics]
+    if missing:
+        raise Refused(
+            f"Topics are missing: {', '.join(missing)}.", field="topics", remedy="Run `agencybus topics apply`."
+        )
+    counts = {name: topics[name].partitions for name in [*inputs, *own]}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise Refused(
+            f"The topics of a process need one partition count, found: {found}.",
+            field="partitions",
+            remedy="Recreate those that differ; a case must stand on one partition number everywhere.",
+        )
+    return next(iter(counts.values()))
+
+
+def _announce(ready_file: Path | None) -> Callable[[Sequence[int]], None]:
+    def ready(numbers: Sequence[int]) -> None:
+        sys.stderr.write(f"agencybus worker: ready, case partitions {', '.join(map(str, numbers))}\n")
+        sys.stderr.flush()
+        if ready_file is not None:
+            with suppress(OSError):  # a missing folder must not stop the work
+                ready_file.write_text(" ".join(map(str, numbers)))
+
+    return ready
