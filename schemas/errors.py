@@ -35,3 +35,7 @@ class SchemaRefused(SchemaSideError, ValueError):
 
 class UnknownType(SchemaSideError, LookupError):
     """No event type of that topic or contract is in the catalogue."""
+
+
+class EventRefused(SchemaSideError, ValueError):
+    """An event is valid but cannot be carried: too large, or a value no encoding exists for."""

@@ -39,10 +39,10 @@ class ActivityRecorded(
     deadline: Moment | None = None
     """When the case was due by its own attribute; on the first event only."""
 
-    attributes: dict[_Key, _Value] = {}
+    attributes: dict[_Key, _Value] = Field(default_factory=dict)
     """Attributes of the event as text, nested ones under their path."""
 
-    case_attributes: dict[_Key, _Value] = {}
+    case_attributes: dict[_Key, _Value] = Field(default_factory=dict)
     """Attributes of the case as text; on the first event only."""
 
 

@@ -1,0 +1,165 @@
+"""Events to bytes and back: the Confluent frame around Avro (DESIGN 3).
+
+Called by the publisher and by every reader. The traps it avoids: a decoder that fills gigabytes from five bytes, that
+takes trailing bytes or an enum index of -1, or that fails with any error but one (research/trust.md section 4). What
+is read under the contract's own schema is the one canonical encoding; what another known schema wrote is scanned
+first, then resolved by fastavro.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import DecimalException
+from io import BytesIO
+from typing import Any, TypeVar
+
+import fastavro
+from pydantic import ValidationError
+from pydantic_core import SchemaValidator
+
+from schemas import avro, scan
+from schemas.catalogue import Catalogue
+from schemas.errors import EventRefused, Poison, UnknownType
+from schemas.event import Event
+from schemas.reader import compile_reader
+from schemas.writer import compile_writer
+
+MAX_VALUE = 256 * 1024  # bytes with frame; larger things travel by reference (research/trust.md section 4)
+GUID_HEADER = "__value_schema_id"  # Confluent platform 8: 0x01 and 16 bytes, the value is bare Avro
+_FRAME = 5  # 0x00 and a 32-bit id
+_UNREADABLE = (IndexError, KeyError, ValueError, OverflowError, DecimalException)
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Everything about one contract that is worked out once."""
+
+    schema: dict[str, Any]
+    prefix: bytes
+    number: int
+    write: Callable[[Any], bytes]
+    read: Callable[[bytes, int], dict[str, Any]]
+    validator: SchemaValidator
+
+
+class Codec:
+    """Encodes and decodes the events of a catalogue.
+
+    Args:
+        catalogue: the contracts this process knows; others are refused.
+        writers: schemas of other versions by id, as they stand in `_schemas`.
+        guids: ids by 16-byte schema GUID, for writers that put it in a header.
+
+    Raises:
+        SchemaRefused: when a writer's schema is none, or could be abused (recursion, items without bytes).
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        writers: Mapping[int, dict[str, Any]] | None = None,
+        *,
+        guids: Mapping[bytes, int] | None = None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._writers = {number: scan.Writer(schema) for number, schema in (writers or {}).items()}
+        self._guids = dict(guids or {})
+        self._plans: dict[type[Event], _Plan] = {}
+
+    def schema_id(self, model: type[Event]) -> int:
+        """Return the id of a contract's schema. Raises UnknownType, SchemaRefused."""
+        return self._plan(model).number
+
+    def encode(self, event: Event) -> bytes:
+        """Return the framed bytes of an event.
+
+        Raises:
+            EventRefused: when it holds what its schema cannot carry, or is larger than `MAX_VALUE`.
+            UnknownType: when its contract is not in the catalogue.
+        """
+        plan = self._plan(type(event))
+        try:
+            value = plan.prefix + plan.write(event)
+        except (OverflowError, UnicodeEncodeError, DecimalException) as fault:
+            raise EventRefused(f"{event.contract}: a value cannot be written: {type(fault).__name__}") from None
+        if len(value) > MAX_VALUE:
+            raise EventRefused(f"{event.contract}: {len(value)} bytes; at most {MAX_VALUE}, send a reference instead")
+        return value
+
+    def decode(self, value: bytes | None, model: type[E], headers: Iterable[tuple[str, bytes | None]] = ()) -> E:
+        """Return the event in `value`.
+
+        Args:
+            value: the record's value as it came.
+            model: the contract of the topic it came from.
+            headers: the record's headers, looked at for a schema GUID only.
+
+        Raises:
+            Poison: on anything that is not one encoding of a valid event; no value is quoted.
+            UnknownType: when the contract is not in the catalogue.
+        """
+        plan = self._plan(model)
+        if value is None or len(value) > MAX_VALUE:
+            raise Poison(f"{model.contract}: the value is empty or above {MAX_VALUE} bytes")
+        number, start = self._frame(value, headers, model)
+        try:
+            if number == plan.number:
+                found: E = plan.validator.validate_python(plan.read(value, start))
+                return found
+            return self._resolve(value[start:], number, plan, model)
+        except ValidationError as fault:
+            raise Poison(f"{model.contract}: {_said(fault)}") from None
+        except Poison as fault:
+            raise Poison(f"{model.contract}: {fault}") from None
+        except _UNREADABLE as fault:
+            raise Poison(f"{model.contract}: bytes end early or hold no such value ({type(fault).__name__})") from None
+
+    def _frame(self, value: bytes, headers: Iterable[tuple[str, bytes | None]], model: type[Event]) -> tuple[int, int]:
+        """Return the schema id and where the Avro bytes start: from the header if it is there, else the frame."""
+        for name, raw in headers:
+            if name == GUID_HEADER:
+                number = self._guids.get(raw[1:]) if raw and raw[0] == 1 else None
+                if number is None:
+                    raise Poison(f"{model.contract}: the schema GUID in the header is not known")
+                return number, 0
+        if len(value) < _FRAME or value[0] != 0:
+            raise Poison(f"{model.contract}: no Confluent frame (0x00 and a schema id)")
+        return int.from_bytes(value[1:_FRAME], "big"), _FRAME
+
+    def _resolve(self, body: bytes, number: int, plan: _Plan, model: type[E]) -> E:
+        """Read what another version of the contract wrote."""
+        writer = self._writers.get(number)
+        if writer is None:
+            raise Poison(f"schema id {number} is not known")
+        if writer.name != f"{plan.schema['namespace']}.{plan.schema['name']}":
+            raise Poison(f"schema id {number} is of another contract")
+        writer.scan(body)
+        found = fastavro.schemaless_reader(BytesIO(body), writer.parsed, plan.schema)
+        return model.model_validate(found, strict=False)  # fastavro gives enum values as text
+
+    def _plan(self, model: type[Event]) -> _Plan:
+        plan = self._plans.get(model)
+        if plan is None:
+            if model not in self._catalogue:
+                raise UnknownType(f"{model.__name__} is not in the catalogue; add it to the models it is built from")
+            shape, schema = avro.shape_and_schema(model)
+            number = avro.schema_id(schema)
+            plan = _Plan(
+                schema=schema,
+                prefix=b"\x00" + number.to_bytes(4, "big"),
+                number=number,
+                write=compile_writer(shape)[0],
+                read=compile_reader(shape)[0],
+                validator=model.__pydantic_validator__,  # type: ignore[arg-type]  # pydantic may wrap it for plug-ins
+            )
+            self._plans[model] = plan
+        return plan
+
+
+def _said(fault: ValidationError) -> str:
+    """Say which fields were refused and why, without the values: they may be personal."""
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in fault.errors(include_input=False)
+    )

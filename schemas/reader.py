@@ -1,0 +1,196 @@
+"""Writes, as Python source, the function that turns one contract's Avro bytes into the values of its fields.
+
+Called by the codec once per contract, for bytes written under the contract's own schema. It accepts one encoding of
+each value and no other (shortest numbers, one block per list, booleans 0 or 1, symbols in range, strict UTF-8, no
+doubled keys), so what it accepts encodes to the same bytes again without doing so. The trap it avoids: slices past the
+end are silently short in Python; every such read leaves the place beyond the end, which the last line refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from schemas.errors import Poison
+from schemas.shape import Choice, Group, Leaf, Many, Maybe, Money, Shape, Table
+from schemas.varint import read_long, read_size
+from schemas.writer import EPOCH, EPOCH_DAY, EXACT
+
+
+def read_moment(data: bytes, at: int) -> tuple[datetime, int]:
+    """Decode a time in UTC. Raises OverflowError outside the years 1 to 9999."""
+    micros, at = read_long(data, at)
+    return EPOCH + timedelta(0, 0, micros), at
+
+
+def read_money(data: bytes, at: int, scale: int) -> tuple[Decimal, int]:
+    """Decode a decimal. Raises Poison when its digits are not in the writer's form."""
+    size, at = read_size(data, at)
+    raw = data[at : at + size]
+    if size > 16:  # 28 digits take 12 bytes
+        raise Poison("a decimal is too long")
+    unscaled = int.from_bytes(raw, "big", signed=True)
+    if size != (unscaled.bit_length() + 8) >> 3:
+        raise Poison("a decimal is not in its shortest form")
+    return Decimal(unscaled).scaleb(-scale, EXACT), at + size
+
+
+def read_uuid(data: bytes, at: int) -> tuple[UUID, int]:
+    """Decode a UUID. Raises Poison when its text is not the one canonical form, ValueError when it is none."""
+    size, at = read_size(data, at)
+    text = data[at : at + size].decode()
+    value = UUID(text)
+    if str(value) != text:
+        raise Poison("a UUID is not in its canonical form")
+    return value, at + size
+
+
+def compile_reader(group: Group) -> tuple[Callable[[bytes, int], dict[str, Any]], str]:
+    """Return the reader of a contract, (bytes, start) -> values by field name, and its source.
+
+    The reader raises Poison, IndexError, KeyError, ValueError or OverflowError on anything but one canonical encoding
+    from `start` to the end of the bytes.
+    """
+    source = _Source()
+    source.put("def read(data, at):", 0)
+    result = source.group(group, 1)
+    source.put("if at != len(data):", 1)
+    source.put("raise Poison('bytes are left over or missing at the end')", 2)
+    source.put(f"return {result}", 1)
+    code = "\n".join(source.lines) + "\n"
+    scope: dict[str, Any] = {
+        **source.scope,
+        "Poison": Poison,
+        "read_long": read_long,
+        "read_size": read_size,
+        "read_moment": read_moment,
+        "read_money": read_money,
+        "read_uuid": read_uuid,
+        "day": date.fromordinal,
+    }
+    exec(compile(code, f"<reader of {group.name}>", "exec"), scope)  # noqa: S102  # the source is made from our own shape
+    reader: Callable[[bytes, int], dict[str, Any]] = scope["read"]
+    return reader, code
+
+
+class _Source:
+    """Lines of a reader and the objects they name."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.scope: dict[str, Any] = {}
+        self._count = 0
+
+    def put(self, line: str, depth: int) -> None:
+        self.lines.append("    " * depth + line)
+
+    def fresh(self) -> str:
+        self._count += 1
+        return f"v{self._count}"
+
+    def group(self, group: Group, depth: int) -> str:
+        """Read a record's fields; return the expression of its dict."""
+        parts = [f"{slot.name!r}: {self.value(slot.shape, depth)}" for slot in group.slots]
+        return "{" + ", ".join(parts) + "}"
+
+    def value(self, shape: Shape, depth: int) -> str:
+        """Read one value; return the expression that holds it."""
+        if isinstance(shape, Group):
+            return self.group(shape, depth)
+        name = self.fresh()
+        match shape:
+            case Maybe(item):
+                self._maybe(item, name, depth)
+            case Many(item):
+                self._block(name, "[]", depth)
+                self.put(f"{name}.append({self.value(item, depth + 2)})", depth + 2)
+                self._close(depth)
+            case Table(item):
+                self._table(item, name, depth)
+            case Choice():
+                self.scope[f"member_{name}"] = {2 * i: member for i, member in enumerate(shape.enum)}
+                self.put(f"{name} = member_{name}[data[at]]", depth)
+                self.put("at += 1", depth)
+            case Money():
+                self.put(f"{name}, at = read_money(data, at, {shape.scale})", depth)
+            case Leaf(kind):
+                self._leaf(kind, name, depth)
+        return name
+
+    def _maybe(self, item: Shape, name: str, depth: int) -> None:
+        branch = self.fresh()
+        self.put(f"{branch} = data[at]", depth)
+        self.put("at += 1", depth)
+        self.put(f"if {branch} == 0:", depth)
+        self.put(f"{name} = None", depth + 1)
+        self.put(f"elif {branch} == 2:", depth)
+        self.put(f"{name} = {self.value(item, depth + 1)}", depth + 1)
+        self.put("else:", depth)
+        self.put("raise Poison('a union has no such branch')", depth + 1)
+
+    def _block(self, name: str, empty: str, depth: int) -> None:
+        """Open a list or map: a count, then that many items; each takes at least a byte, so the count is bounded."""
+        count = self.fresh()
+        self.put(f"{name} = {empty}", depth)
+        self.put(f"{count}, at = read_size(data, at)", depth)
+        self.put(f"if {count}:", depth)
+        self.put(f"for _ in range({count}):", depth + 1)
+
+    def _close(self, depth: int) -> None:
+        self.put("if data[at]:", depth + 1)
+        self.put("raise Poison('a list or map has more than one block')", depth + 2)
+        self.put("at += 1", depth + 1)
+
+    def _table(self, item: Shape, name: str, depth: int) -> None:
+        self._block(name, "{}", depth)
+        key = self.fresh()
+        self._leaf("string", key, depth + 2)
+        self.put(f"if {key} in {name}:", depth + 2)
+        self.put("raise Poison('a map has one key twice')", depth + 3)
+        self.put(f"{name}[{key}] = {self.value(item, depth + 2)}", depth + 2)
+        self._close(depth)
+
+    def _number(self, name: str, depth: int) -> None:
+        """Read a whole number, the one-byte case in place."""
+        self.put(f"{name} = data[at]", depth)
+        self.put(f"if {name} < 128:", depth)
+        self.put(f"{name} = ({name} >> 1) ^ -({name} & 1)", depth + 1)
+        self.put("at += 1", depth + 1)
+        self.put("else:", depth)
+        self.put(f"{name}, at = read_long(data, at)", depth + 1)
+
+    def _raw(self, name: str, depth: int) -> str:
+        """Read a length, the one-byte case in place; return the slice that follows it."""
+        self.put(f"{name} = data[at]", depth)
+        self.put(f"if {name} < 128 and not {name} & 1:", depth)
+        self.put(f"at += 1 + ({name} >> 1)", depth + 1)
+        self.put(f"{name} >>= 1", depth + 1)
+        self.put("else:", depth)
+        self.put(f"{name}, at = read_size(data, at)", depth + 1)
+        self.put(f"at += {name}", depth + 1)
+        return f"data[at - {name}:at]"
+
+    def _leaf(self, kind: str, name: str, depth: int) -> None:
+        match kind:
+            case "string":
+                self.put(f"{name} = {self._raw(name, depth)}.decode()", depth)
+            case "bytes":
+                self.put(f"{name} = {self._raw(name, depth)}", depth)
+            case "long":
+                self._number(name, depth)
+            case "boolean":
+                self.put(f"{name} = data[at]", depth)
+                self.put(f"if {name} > 1:", depth)
+                self.put("raise Poison('a boolean is neither 0 nor 1')", depth + 1)
+                self.put(f"{name} = {name} == 1", depth)
+                self.put("at += 1", depth)
+            case "date":
+                self.put(f"{name}, at = read_long(data, at)", depth)
+                self.put(f"{name} = day({name} + {EPOCH_DAY})", depth)
+            case "moment" | "uuid":
+                self.put(f"{name}, at = read_{kind}(data, at)", depth)
+            case _:
+                raise AssertionError(f"a leaf without a reader: {kind}")

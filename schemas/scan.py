@@ -1,0 +1,146 @@
+"""Walks bytes by the schema that wrote them, before a general decoder may touch them.
+
+Called by the codec for values of another known version of a contract. fastavro trusts counts, lengths and indexes; it
+takes -1 as an enum index and reads to the end on a negative length (research/trust.md section 4). Here each is bounded
+by the bytes that are left. Blocks with a negative count are legal Avro and pass, when their byte size is right.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fastavro
+
+from schemas.errors import Poison, SchemaRefused
+from schemas.shape import MAX_DEPTH, MAX_FIELDS
+from schemas.varint import read_long, read_size
+
+_FIXED_SIZE = {"null": 0, "float": 4, "double": 8}
+
+
+class Writer:
+    """A schema that others write with, checked to be harmless.
+
+    Args:
+        schema: as parsed JSON.
+
+    Raises:
+        SchemaRefused: when it is no Avro schema, contains itself, is too deep or wide, or has list items of no bytes.
+    """
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        try:
+            self.parsed = fastavro.parse_schema(schema, _force=True)
+        except Exception as fault:  # noqa: BLE001  # fastavro raises many kinds on malformed JSON
+            raise SchemaRefused(f"not an Avro schema: {fault}") from None
+        self._named: dict[str, Any] = {}
+        self._fields = 0
+        self._check(self.parsed, (), 1)
+        self.name: str = self.parsed["name"] if isinstance(self.parsed, dict) and "name" in self.parsed else ""
+
+    def scan(self, data: bytes) -> None:
+        """Pass when `data` is one encoding from start to end.
+
+        Raises:
+            Poison: otherwise. IndexError: when the bytes end early.
+        """
+        if self._walk(self.parsed, data, 0) != len(data):
+            raise Poison("bytes are left over or missing at the end")
+
+    def _check(self, schema: Any, above: tuple[str, ...], depth: int) -> int:
+        """Return the fewest bytes a value can take; refuse what could be abused."""
+        if depth > MAX_DEPTH:
+            raise SchemaRefused(f"schema nested deeper than {MAX_DEPTH}")
+        if isinstance(schema, list):
+            return 1 + min(self._check(branch, above, depth + 1) for branch in schema)
+        if isinstance(schema, str):
+            if schema in above:
+                raise SchemaRefused(f"{schema} contains itself")
+            if schema in self._named:
+                return self._check(self._named[schema], above, depth)
+            return _FIXED_SIZE.get(schema, 1)
+        kind = schema["type"]
+        if kind in {"array", "map"}:
+            if self._check(schema["items" if kind == "array" else "values"], above, depth + 1) == 0 and kind == "array":
+                raise SchemaRefused("list items without bytes: five bytes could ask for millions")
+            return 1
+        if kind in {"record", "error"}:
+            self._named[schema["name"]] = schema
+            self._fields += len(schema["fields"])
+            if self._fields > MAX_FIELDS:
+                raise SchemaRefused(f"schema has more than {MAX_FIELDS} fields")
+            return sum(self._check(f["type"], (*above, schema["name"]), depth + 1) for f in schema["fields"])
+        if kind in {"enum", "fixed"}:
+            self._named[schema["name"]] = schema
+            return int(schema.get("size", 1))
+        return self._check(kind, above, depth)
+
+    def _walk(self, schema: Any, data: bytes, at: int) -> int:
+        """Return the place after one value of `schema` at `at`."""
+        if isinstance(schema, list):
+            branch, at = read_long(data, at)
+            if not 0 <= branch < len(schema):
+                raise Poison("a union has no such branch")
+            return self._walk(schema[branch], data, at)
+        if isinstance(schema, str):
+            return self._walk(self._named[schema], data, at) if schema in self._named else _primitive(schema, data, at)
+        kind = schema["type"]
+        if kind in {"record", "error"}:
+            for field in schema["fields"]:
+                at = self._walk(field["type"], data, at)
+            return at
+        if kind in {"array", "map"}:
+            return self._blocks(schema, data, at)
+        if kind == "enum":
+            index, at = read_long(data, at)
+            if not 0 <= index < len(schema["symbols"]):
+                raise Poison("an enumeration has no such symbol")
+            return at
+        if kind == "fixed":
+            return _past(data, at, int(schema["size"]))
+        return self._walk(kind, data, at)
+
+    def _blocks(self, schema: Any, data: bytes, at: int) -> int:
+        keyed = schema["type"] == "map"
+        item = schema["values"] if keyed else schema["items"]
+        while True:
+            count, at = read_long(data, at)
+            size = None
+            if count < 0:
+                count = -count
+                size, at = read_size(data, at)
+            if count > len(data) - at:
+                raise Poison("a count is above what is left")
+            if count == 0:
+                return at
+            start = at
+            for _ in range(count):
+                if keyed:
+                    at = _primitive("string", data, at)
+                at = self._walk(item, data, at)
+            if size is not None and at - start != size:
+                raise Poison("a block is not as long as it says")
+
+
+def _primitive(kind: str, data: bytes, at: int) -> int:
+    if kind in _FIXED_SIZE:
+        return _past(data, at, _FIXED_SIZE[kind])
+    if kind == "boolean":
+        if data[at] > 1:
+            raise Poison("a boolean is neither 0 nor 1")
+        return at + 1
+    if kind in {"string", "bytes"}:
+        size, at = read_size(data, at)
+        if kind == "string":
+            data[at : at + size].decode()
+        return at + size
+    number, at = read_long(data, at)
+    if kind == "int" and not -(2**31) <= number < 2**31:
+        raise Poison("an int has more than 32 bits")
+    return at
+
+
+def _past(data: bytes, at: int, size: int) -> int:
+    if size > len(data) - at:
+        raise Poison("bytes are missing at the end")
+    return at + size
