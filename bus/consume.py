@@ -126,6 +126,7 @@ class Subscription(Generic[E]):
         self._done: dict[Partition, int] = {}
         self._committed_at = monotonic()
         self._open = True
+        self._in_hand: Delivery[E] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +143,8 @@ class Subscription(Generic[E]):
                     if not (yield from self._tries(record)):
                         self._go_back(records[i:])
                         break
-                    self._done[Partition(record.topic, record.partition)] = record.offset + 1
+                    self._in_hand = None
+                    self._count(record)
                     if not self._commit_if_due():
                         break  # what is still in hand belongs to another member now
                 self._commit_if_due()
@@ -158,8 +160,10 @@ class Subscription(Generic[E]):
         patience = self._monotonic() + _PATIENCE_S
         while attempt is not None:
             delivery: Delivery[E] = Delivery(attempt, self._pipeline)
+            self._in_hand = delivery
             yield delivery
             if not delivery.settled:
+                self._in_hand = None
                 raise UsageError(
                     "A delivery was passed over without being handled.",
                     remedy="Write `with delivery as event:` for every delivery.",
@@ -170,6 +174,10 @@ class Subscription(Generic[E]):
             if self._monotonic() > patience:
                 return False
         return True
+
+    def _count(self, record: Record) -> None:
+        """The record is dealt with: the next commit covers it."""
+        self._done[Partition(record.topic, record.partition)] = record.offset + 1
 
     def _go_back(self, records: Sequence[Record]) -> None:
         """Have `records` delivered again by the next poll."""
@@ -199,6 +207,8 @@ class Subscription(Generic[E]):
         """Commit what is acknowledged and leave the group. Safe to call twice."""
         if self._open:
             self._open = False
+            if self._in_hand is not None and self._in_hand.settled and self._in_hand.again is None:
+                self._count(self._in_hand.message.record)  # the loop was left right after acknowledging
             try:
                 self.commit()
             finally:

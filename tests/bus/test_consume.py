@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+import pytest
+
+from bus.consume import Subscription, open_record
+from bus.errors import Refused, Unreachable, UsageError
+from bus.message import Outgoing, Partition, Record
+from bus.middleware.dead_letter import DeadLetters
+from bus.middleware.dedupe import MemorySeen
+from bus.middleware.retry import RetryPolicy
+from bus.pipeline import Pipeline
+from bus.testing import START, ManualClock, memory_cluster
+from bus.transport.memory import MemoryCluster, MemoryConsumer
+from schemas.envelope import Envelope, to_headers
+from schemas.errors import EnvelopeRefused, Poison, UnknownType
+from tests.bus.support import CATALOGUE, TOPIC, NoteWritten, PlainCodec
+
+PLACE = Partition(TOPIC, 0)
+
+
+def outgoing(event_id: str, *, topic: str = TOPIC, source: str = "/agencies/portal", case: str = "c") -> Outgoing:
+    envelope = Envelope(id=event_id, source=source, type=topic, time=START, correlationid=case)
+    return Outgoing(case.encode(), PlainCodec().encode(NoteWritten(text=event_id)), tuple(to_headers(envelope)))
+
+
+class Desk:
+    """A subscription over memory whose pauses move a clock instead of sleeping."""
+
+    def __init__(self, cluster: MemoryCluster, *, group: str = "g") -> None:
+        self.cluster = cluster
+        self.seconds = 0.0
+        self.letters: list[Outgoing] = []
+        self.consumer: MemoryConsumer = cluster.consumer([TOPIC], group=group)
+        pipeline = Pipeline(
+            opener=partial(open_record, catalogue=CATALOGUE, codec=PlainCodec()),
+            seen=MemorySeen(),
+            retry=RetryPolicy(attempts=3, base_s=1, cap_s=30),
+            dead_letters=DeadLetters(group=group, append=self.bury, partitions=lambda topic: 1),
+            clock=ManualClock(),
+            chance=lambda: 0.0,
+        )
+        self.subscription: Subscription[NoteWritten] = Subscription(
+            self.consumer, pipeline, sleep=self.sleep, monotonic=lambda: self.seconds
+        )
+
+    def bury(self, place: Partition, records: Sequence[Outgoing]) -> int:
+        self.letters.extend(records)
+        return 0
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def committed(self) -> int:
+        return self.cluster.groups["g"].commits.get(PLACE, 0)
+
+
+@pytest.fixture
+def cluster() -> MemoryCluster:
+    return memory_cluster(TOPIC, partitions=1)
+
+
+def test_leaving_the_block_acknowledges_and_leaving_the_loop_commits(cluster: MemoryCluster) -> None:
+    cluster.store(PLACE, [outgoing(f"e{i}") for i in range(5)])
+    desk = Desk(cluster)
+    got = []
+    for delivery in desk.subscription:
+        with delivery as event:
+            got.append(event.text)
+        if len(got) == 3:
+            break
+    desk.subscription.close()
+    assert got == ["e0", "e1", "e2"]
+    assert desk.committed() == 3
+    assert not cluster.groups["g"].members
+
+
+def test_stopping_inside_the_block_acknowledges_nothing(cluster: MemoryCluster) -> None:
+    cluster.store(PLACE, [outgoing("e0")])
+    desk = Desk(cluster)
+
+    def read() -> None:
+        for delivery in desk.subscription:
+            with delivery:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read()
+    desk.subscription.close()
+    assert desk.committed() == 0
+
+
+def test_a_delivery_that_is_passed_over_is_an_error_and_not_a_loss(cluster: MemoryCluster) -> None:
+    cluster.store(PLACE, [outgoing("e0"), outgoing("e1")])
+    desk = Desk(cluster)
+    with pytest.raises(UsageError, match="passed over"):
+        for _ in desk.subscription:
+            pass
+    assert desk.committed() == 0
+
+
+def test_a_failing_handler_is_tried_in_place_so_order_holds(cluster: MemoryCluster) -> None:
+    cluster.store(PLACE, [outgoing("e0"), outgoing("e1")])
+    desk = Desk(cluster)
+    tries: list[tuple[str, int]] = []
+    for delivery in desk.subscription:
+        with delivery as event:
+            tries.append((event.text, delivery.try_number))
+            if event.text == "e0" and delivery.try_number < 3:
+                raise ValueError
+        if event.text == "e1":
+            desk.subscription.close()
+    assert tries == [("e0", 1), ("e0", 2), ("e0", 3), ("e1", 1)]
+    assert desk.letters == []
+
+
+def test_what_cannot_be_handled_is_buried_and_the_next_is_delivered(cluster: MemoryCluster) -> None:
+    evil = Outgoing(b"c", b"junk", outgoing("x").headers)
+    cluster.store(PLACE, [outgoing("e0"), evil, Outgoing(None, None), outgoing("e1")])
+    desk = Desk(cluster)
+    for delivery in desk.subscription:
+        with delivery as event:
+            if event.text == "e0":
+                raise Refused("no legal basis")
+            desk.subscription.close()
+    assert [letter.value for letter in desk.letters] == [outgoing("e0").value, b"junk", None]
+
+
+def test_a_repeated_event_is_delivered_once(cluster: MemoryCluster) -> None:
+    cluster.store(PLACE, [outgoing("e0"), outgoing("e0"), outgoing("e0", source="/workflows/birth"), outgoing("end")])
+    cluster.faults.doubled_polls = 1
+    desk = Desk(cluster)
+    got = []
+    for delivery in desk.subscription:
+        with delivery as event:
+            got.append((event.text, delivery.message.envelope.source))
+        if event.text == "end":
+            desk.subscription.close()
+    assert got == [("e0", "/agencies/portal"), ("e0", "/workflows/birth"), ("end", "/agencies/portal")]
+
+
+def test_an_outage_keeps_the_record_and_polls_to_stay_a_member(cluster: MemoryCluster) -> None:
+    cluster.store(PLACE, [outgoing("e0"), outgoing("e1")])
+    desk = Desk(cluster)
+    polls: list[float] = []
+    poll = desk.consumer.poll
+
+    def counting(**bounds: float) -> list[Record]:
+        polls.append(desk.seconds)
+        return poll(**bounds)  # type: ignore[arg-type]
+
+    desk.consumer.poll = counting  # type: ignore[method-assign]
+    got = []
+    for delivery in desk.subscription:
+        with delivery as event:
+            if desk.seconds < 200:
+                raise Unreachable("the registry is down")
+            got.append(event.text)
+        if event.text == "e1":
+            desk.subscription.close()
+    assert got == ["e0", "e1"]
+    assert desk.letters == []
+    assert max(b - a for a, b in pairwise(polls)) < 100
+
+
+def test_a_commit_that_comes_too_late_is_left_to_the_new_owner(
+    cluster: MemoryCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.store(PLACE, [outgoing(f"e{i}") for i in range(4)])
+    desk = Desk(cluster)
+    got = []
+    for delivery in desk.subscription:
+        with delivery as event:
+            got.append(event.text)
+            if event.text == "e1" and len(got) == 2:
+                desk.consumer.evict()
+                desk.seconds += 2  # a commit is due
+        if event.text == "e3":
+            desk.subscription.close()
+    assert got == ["e0", "e1", "e2", "e3"]  # read again from the start, but e0 and e1 are known
+    assert "delivered again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("record", "error"),
+    [
+        (outgoing("e", topic="portal.note.written.v2"), EnvelopeRefused),
+        (outgoing("e", source="/agencies/health"), EnvelopeRefused),
+        (Outgoing(b"c", b"v"), EnvelopeRefused),
+        (Outgoing(b"c", None, outgoing("e").headers), Poison),
+        (Outgoing(b"c", b"v", outgoing("e").headers), Poison),
+    ],
+)
+def test_a_record_opens_only_as_its_topic_s_owner_wrote_it(record: Outgoing, error: type[Exception]) -> None:
+    stored = Record(TOPIC, 0, 0, 0, record.key, record.value, record.headers)
+    with pytest.raises(error):
+        open_record(stored, catalogue=CATALOGUE, codec=PlainCodec())
+
+
+def test_an_unknown_topic_is_an_unknown_type() -> None:
+    record = outgoing("e", topic="portal.note.lost.v1")
+    with pytest.raises(UnknownType):
+        open_record(
+            Record("portal.note.lost.v1", 0, 0, 0, None, record.value, record.headers),
+            catalogue=CATALOGUE,
+            codec=PlainCodec(),
+        )

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus.errors import CheckFailed, Fenced, OutcomeUnknown, Refused, Unreachable
+from bus.middleware.retry import Kind, RetryPolicy, classify
+from schemas.errors import EnvelopeRefused, Poison, UnknownType
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (Unreachable("x"), Kind.UNREACHABLE),
+        (OutcomeUnknown("x", event_id="e"), Kind.UNREACHABLE),
+        (ConnectionRefusedError(), Kind.UNREACHABLE),
+        (TimeoutError(), Kind.UNREACHABLE),
+        (Poison("x"), Kind.INVALID),
+        (EnvelopeRefused("ce_id", "x"), Kind.INVALID),
+        (UnknownType("x"), Kind.INVALID),
+        (Refused("x"), Kind.REFUSED),
+        (Fenced("x"), Kind.REFUSED),
+        (CheckFailed([]), Kind.REFUSED),
+        (KeyError("x"), Kind.BUG),
+        (ValueError("x"), Kind.BUG),
+    ],
+)
+def test_an_error_is_classified_by_what_helps_against_it(error: Exception, kind: Kind) -> None:
+    assert classify(error) is kind
+
+
+@given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
+def test_a_pause_grows_to_its_cap_and_keeps_at_least_half_a_step(attempt: int, chance: float) -> None:
+    policy = RetryPolicy(base_s=0.1, cap_s=10)
+    step = min(10, 0.1 * 2.0 ** (attempt - 1)) if attempt < 40 else 10
+    assert step / 2 <= policy.pause_s(attempt, chance) < step or attempt > 30
+
+
+def test_only_a_bug_is_counted_and_only_an_outage_has_no_end() -> None:
+    policy = RetryPolicy(attempts=3)
+    assert [policy.again(Kind.BUG, attempt=n) for n in (1, 2, 3)] == [True, True, False]
+    assert policy.again(Kind.UNREACHABLE, attempt=10_000)
+    assert not policy.again(Kind.INVALID, attempt=1)
+    assert not policy.again(Kind.REFUSED, attempt=1)
