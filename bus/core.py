@@ -130,12 +130,25 @@ class Core:
         """Join `group` on `topics`; see `bus.wiring.Bus.subscribe`. `run` reaches this core's loop."""
         if start is not None:
             self._begin(group, topics, start)
+        pipeline = self.pipeline(topics, group=group, run=run, seen=seen, retry=retry)
+        return Subscription(self.transport.consumer(topics, group=group), pipeline)
+
+    def pipeline(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str,
+        run: Run,
+        seen: Seen | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> Pipeline:
+        """What happens to each record of a subscription of `group` to `topics`; `run` reaches this core's loop."""
         dead = DeadLetters(
             group=group,
             append=lambda place, records: run(self.producer.append(place, records)),
             partitions=partial(self._dead_partitions, group, topics, run),
         )
-        pipeline = Pipeline(
+        return Pipeline(
             opener=partial(open_record, catalogue=self.catalogue, codec=self.codec),
             seen=seen or MemorySeen(),
             retry=retry or RetryPolicy(),
@@ -143,7 +156,6 @@ class Core:
             clock=self.clock,
             chance=random.random,
         )
-        return Subscription(self.transport.consumer(topics, group=group), pipeline)
 
     def _begin(self, group: str, topics: Sequence[str], start: Start) -> None:
         admin, reader = self.transport.admin(), self.transport.reader()

@@ -20,6 +20,7 @@ from bus.errors import BusError
 from bus.message import Message, Receipt
 from bus.middleware.dedupe import Seen
 from bus.middleware.retry import RetryPolicy
+from bus.pipeline import Pipeline
 from bus.ports import Clock, Transport
 from bus.positions import Start, parse_start
 from bus.publish import Publication
@@ -79,6 +80,10 @@ class Bus:
         """
         topics = self.core.topics_of(model, publishers)
         return self.core.subscribe(topics, group=group, start=_start(from_), seen=seen, retry=retry, run=self._run)
+
+    def pipeline(self, topics: Sequence[str], *, group: str, seen: Seen | None = None) -> Pipeline:
+        """The steps of a subscription, for an office that takes many records at a time (`connectors.office`)."""
+        return self.core.pipeline(topics, group=group, run=self._run, seen=seen)
 
 
 class AsyncDelivery(Generic[E]):
