@@ -42,17 +42,22 @@ def schema_of(model: type[Event]) -> dict[str, Any]:
 
 def _render(shape: Shape, seen: set[str]) -> Any:
     """Write a shape as Avro; a named type is spelled out once and named afterwards."""
-    match shape:
-        case Leaf(kind):
-            return _LEAVES[kind]
-        case Money(precision, scale):
-            return {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
-        case Many(item):
-            return {"type": "array", "items": _render(item, seen)}
-        case Table(value):
-            return {"type": "map", "values": _render(value, seen)}
-        case Maybe(item):
-            return ["null", _render(item, seen)]
+    if isinstance(shape, Leaf | Money):
+        return _LEAVES[shape.kind] if isinstance(shape, Leaf) else _decimal(shape)
+    if isinstance(shape, Many):
+        return {"type": "array", "items": _render(shape.item, seen)}
+    if isinstance(shape, Table):
+        return {"type": "map", "values": _render(shape.value, seen)}
+    if isinstance(shape, Maybe):
+        return ["null", _render(shape.item, seen)]
+    return _named(shape, seen)
+
+
+def _decimal(money: Money) -> dict[str, Any]:
+    return {"type": "bytes", "logicalType": "decimal", "precision": money.precision, "scale": money.scale}
+
+
+def _named(shape: Choice | Group, seen: set[str]) -> Any:
     if shape.name in seen:
         return shape.name
     seen.add(shape.name)

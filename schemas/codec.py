@@ -70,7 +70,7 @@ class Codec:
 
     def schema_id(self, model: type[Event]) -> int:
         """Return the id of a contract's schema. Raises UnknownType, SchemaRefused."""
-        return self._plan(model).number
+        return (self._plans.get(model) or self._plan(model)).number
 
     def encode(self, event: Event) -> bytes:
         """Return the framed bytes of an event.
@@ -79,7 +79,7 @@ class Codec:
             EventRefused: when it holds what its schema cannot carry, or is larger than `MAX_VALUE`.
             UnknownType: when its contract is not in the catalogue.
         """
-        plan = self._plan(type(event))
+        plan = self._plans.get(type(event)) or self._plan(type(event))
         try:
             value = plan.prefix + plan.write(event)
         except (OverflowError, UnicodeEncodeError, DecimalException) as fault:
@@ -100,10 +100,11 @@ class Codec:
             Poison: on anything that is not one encoding of a valid event; no value is quoted.
             UnknownType: when the contract is not in the catalogue.
         """
-        plan = self._plan(model)
+        plan = self._plans.get(model) or self._plan(model)
         if value is None or len(value) > MAX_VALUE:
             raise Poison(f"{model.contract}: the value is empty or above {MAX_VALUE} bytes")
-        number, start = self._frame(value, headers, model)
+        framed = value.startswith(plan.prefix)  # our own frame needs no look at the headers
+        number, start = (plan.number, _FRAME) if framed else self._frame(value, headers, model)
         try:
             if number == plan.number:
                 found: E = plan.validator.validate_python(plan.read(value, start))
@@ -140,21 +141,19 @@ class Codec:
         return model.model_validate(found, strict=False)  # fastavro gives enum values as text
 
     def _plan(self, model: type[Event]) -> _Plan:
-        plan = self._plans.get(model)
-        if plan is None:
-            if model not in self._catalogue:
-                raise UnknownType(f"{model.__name__} is not in the catalogue; add it to the models it is built from")
-            shape, schema = avro.shape_and_schema(model)
-            number = avro.schema_id(schema)
-            plan = _Plan(
-                schema=schema,
-                prefix=b"\x00" + number.to_bytes(4, "big"),
-                number=number,
-                write=compile_writer(shape)[0],
-                read=compile_reader(shape)[0],
-                validator=model.__pydantic_validator__,  # type: ignore[arg-type]  # pydantic may wrap it for plug-ins
-            )
-            self._plans[model] = plan
+        """Work out a contract on first use, and keep it."""
+        if model not in self._catalogue:
+            raise UnknownType(f"{model.__name__} is not in the catalogue; add it to the models it is built from")
+        shape, schema = avro.shape_and_schema(model)
+        number = avro.schema_id(schema)
+        plan = self._plans[model] = _Plan(
+            schema=schema,
+            prefix=b"\x00" + number.to_bytes(4, "big"),
+            number=number,
+            write=compile_writer(shape)[0],
+            read=compile_reader(shape)[0],
+            validator=model.__pydantic_validator__,  # type: ignore[arg-type]  # pydantic may wrap it for plug-ins
+        )
         return plan
 
 

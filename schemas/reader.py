@@ -16,26 +16,36 @@ from uuid import UUID
 
 from schemas.errors import Poison
 from schemas.shape import Choice, Group, Leaf, Many, Maybe, Money, Shape, Table
-from schemas.varint import read_long, read_size
+from schemas.varint import read_eight, read_long, read_size
 from schemas.writer import EPOCH, EPOCH_DAY, EXACT
+
+_DAYS: dict[bytes, date] = {}  # days by their three bytes: most events are about a few thousand days
+_MOST_DAYS = 4096
+
+
+def read_day(data: bytes, at: int) -> tuple[date, int]:
+    """Decode a day, and keep it for the next event. Raises ValueError or OverflowError outside the years 1 to 9999."""
+    number, end = read_long(data, at)
+    day = date.fromordinal(number + EPOCH_DAY)
+    if end - at == 3:
+        if len(_DAYS) >= _MOST_DAYS:
+            _DAYS.clear()
+        _DAYS[data[at:end]] = day
+    return day, end
 
 
 def read_moment(data: bytes, at: int) -> tuple[datetime, int]:
     """Decode a time in UTC. Raises OverflowError outside the years 1 to 9999."""
-    micros, at = read_long(data, at)
+    micros, at = read_eight(data, at)
     return EPOCH + timedelta(0, 0, micros), at
 
 
-def read_money(data: bytes, at: int, scale: int) -> tuple[Decimal, int]:
-    """Decode a decimal. Raises Poison when its digits are not in the writer's form."""
-    size, at = read_size(data, at)
-    raw = data[at : at + size]
-    if size > 16:  # 28 digits take 12 bytes
-        raise Poison("a decimal is too long")
+def money(raw: bytes, scale: int) -> Decimal:
+    """Decode the digits of a decimal. Raises Poison when they are not in the writer's form."""
     unscaled = int.from_bytes(raw, "big", signed=True)
-    if size != (unscaled.bit_length() + 8) >> 3:
+    if len(raw) != (unscaled.bit_length() + 8) >> 3:
         raise Poison("a decimal is not in its shortest form")
-    return Decimal(unscaled).scaleb(-scale, EXACT), at + size
+    return Decimal(unscaled).scaleb(-scale, EXACT)
 
 
 def read_uuid(data: bytes, at: int) -> tuple[UUID, int]:
@@ -67,9 +77,10 @@ def compile_reader(group: Group) -> tuple[Callable[[bytes, int], dict[str, Any]]
         "read_long": read_long,
         "read_size": read_size,
         "read_moment": read_moment,
-        "read_money": read_money,
+        "read_day": read_day,
         "read_uuid": read_uuid,
-        "day": date.fromordinal,
+        "money": money,
+        "days": _DAYS,
     }
     exec(compile(code, f"<reader of {group.name}>", "exec"), scope)  # noqa: S102  # the source is made from our own shape
     reader: Callable[[bytes, int], dict[str, Any]] = scope["read"]
@@ -115,7 +126,7 @@ class _Source:
                 self.put(f"{name} = member_{name}[data[at]]", depth)
                 self.put("at += 1", depth)
             case Money():
-                self.put(f"{name}, at = read_money(data, at, {shape.scale})", depth)
+                self._money(shape.scale, name, depth)
             case Leaf(kind):
                 self._leaf(kind, name, depth)
         return name
@@ -173,6 +184,16 @@ class _Source:
         self.put(f"at += {name}", depth + 1)
         return f"data[at - {name}:at]"
 
+    def _money(self, scale: int, name: str, depth: int) -> None:
+        """Read a decimal: 28 digits take 12 bytes, so its length is one byte, even, below 32."""
+        self.put(f"{name} = data[at]", depth)
+        self.put(f"if {name} > 31 or {name} & 1:", depth)
+        self.put("raise Poison('a decimal is too long')", depth + 1)
+        self.put("at += 1", depth)
+        self.put(f"{name} >>= 1", depth)
+        self.put(f"at += {name}", depth)
+        self.put(f"{name} = money(data[at - {name}:at], {scale})", depth)
+
     def _leaf(self, kind: str, name: str, depth: int) -> None:
         match kind:
             case "string":
@@ -188,8 +209,11 @@ class _Source:
                 self.put(f"{name} = {name} == 1", depth)
                 self.put("at += 1", depth)
             case "date":
-                self.put(f"{name}, at = read_long(data, at)", depth)
-                self.put(f"{name} = day({name} + {EPOCH_DAY})", depth)
+                self.put(f"{name} = days.get(data[at:at + 3])", depth)
+                self.put(f"if {name} is None:", depth)
+                self.put(f"{name}, at = read_day(data, at)", depth + 1)
+                self.put("else:", depth)
+                self.put("at += 3", depth + 1)
             case "moment" | "uuid":
                 self.put(f"{name}, at = read_{kind}(data, at)", depth)
             case _:

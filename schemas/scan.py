@@ -52,28 +52,33 @@ class Writer:
         if depth > MAX_DEPTH:
             raise SchemaRefused(f"schema nested deeper than {MAX_DEPTH}")
         if isinstance(schema, list):
-            return 1 + min(self._check(branch, above, depth + 1) for branch in schema)
-        if isinstance(schema, str):
-            if schema in above:
-                raise SchemaRefused(f"{schema} contains itself")
-            if schema in self._named:
-                return self._check(self._named[schema], above, depth)
-            return _FIXED_SIZE.get(schema, 1)
+            return 1 + min((self._check(branch, above, depth + 1) for branch in schema), default=0)
+        if isinstance(schema, dict):
+            return self._check_complex(schema, above, depth)
+        if schema in above:
+            raise SchemaRefused(f"{schema} contains itself")
+        if schema in self._named:
+            return self._check(self._named[schema], above, depth)
+        return _FIXED_SIZE.get(schema, 1)
+
+    def _check_complex(self, schema: dict[str, Any], above: tuple[str, ...], depth: int) -> int:
         kind = schema["type"]
-        if kind in {"array", "map"}:
-            if self._check(schema["items" if kind == "array" else "values"], above, depth + 1) == 0 and kind == "array":
+        if kind == "map":
+            self._check(schema["values"], above, depth + 1)
+            return 1
+        if kind == "array":
+            if self._check(schema["items"], above, depth + 1) == 0:
                 raise SchemaRefused("list items without bytes: five bytes could ask for millions")
             return 1
-        if kind in {"record", "error"}:
-            self._named[schema["name"]] = schema
-            self._fields += len(schema["fields"])
-            if self._fields > MAX_FIELDS:
-                raise SchemaRefused(f"schema has more than {MAX_FIELDS} fields")
-            return sum(self._check(f["type"], (*above, schema["name"]), depth + 1) for f in schema["fields"])
+        if kind not in {"record", "error", "enum", "fixed"}:
+            return self._check(kind, above, depth)
+        self._named[schema["name"]] = schema
         if kind in {"enum", "fixed"}:
-            self._named[schema["name"]] = schema
             return int(schema.get("size", 1))
-        return self._check(kind, above, depth)
+        self._fields += len(schema["fields"])
+        if self._fields > MAX_FIELDS:
+            raise SchemaRefused(f"schema has more than {MAX_FIELDS} fields")
+        return sum(self._check(f["type"], (*above, schema["name"]), depth + 1) for f in schema["fields"])
 
     def _walk(self, schema: Any, data: bytes, at: int) -> int:
         """Return the place after one value of `schema` at `at`."""
@@ -82,23 +87,26 @@ class Writer:
             if not 0 <= branch < len(schema):
                 raise Poison("a union has no such branch")
             return self._walk(schema[branch], data, at)
-        if isinstance(schema, str):
-            return self._walk(self._named[schema], data, at) if schema in self._named else _primitive(schema, data, at)
-        kind = schema["type"]
-        if kind in {"record", "error"}:
-            for field in schema["fields"]:
-                at = self._walk(field["type"], data, at)
-            return at
-        if kind in {"array", "map"}:
-            return self._blocks(schema, data, at)
-        if kind == "enum":
-            index, at = read_long(data, at)
-            if not 0 <= index < len(schema["symbols"]):
-                raise Poison("an enumeration has no such symbol")
-            return at
-        if kind == "fixed":
-            return _past(data, at, int(schema["size"]))
-        return self._walk(kind, data, at)
+        if isinstance(schema, dict):
+            return self._walk_complex(schema, data, at)
+        return self._walk(self._named[schema], data, at) if schema in self._named else _primitive(schema, data, at)
+
+    def _walk_complex(self, schema: dict[str, Any], data: bytes, at: int) -> int:
+        match schema["type"]:
+            case "record" | "error":
+                for field in schema["fields"]:
+                    at = self._walk(field["type"], data, at)
+            case "array" | "map":
+                at = self._blocks(schema, data, at)
+            case "enum":
+                index, at = read_long(data, at)
+                if not 0 <= index < len(schema["symbols"]):
+                    raise Poison("an enumeration has no such symbol")
+            case "fixed":
+                at = _past(data, at, int(schema["size"]))
+            case plain:
+                at = self._walk(plain, data, at)
+        return at
 
     def _blocks(self, schema: Any, data: bytes, at: int) -> int:
         keyed = schema["type"] == "map"
