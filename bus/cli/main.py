@@ -157,3 +157,7 @@ def _hoist(words: list[str]) -> list[str]:
         else:
             rest.append(word)
     return front + rest
+
+
+if __name__ == "__main__":  # `python -m bus.cli.main`: how the demo and the worker start parts of themselves
+    run()

@@ -78,6 +78,13 @@ class SchemaTopic:
         """Every schema by id, deleted versions included (old records still need theirs); empty without the topic."""
         return {entry.id: entry.schema for entry in self._versions()}
 
+    def registered(self) -> dict[str, frozenset[int]]:
+        """The ids registered per subject; empty without the topic."""
+        found: dict[str, set[int]] = {}
+        for entry in self._versions():
+            found.setdefault(entry.subject, set()).add(entry.id)
+        return {subject: frozenset(ids) for subject, ids in found.items()}
+
     def register(self, topic: str, schema: dict[str, Any], schema_id: int) -> int:
         """Make `schema` the newest version of the topic's values; return the version. Registered already: no change.
 

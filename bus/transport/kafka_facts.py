@@ -1,0 +1,36 @@
+"""Asks the brokers about themselves: how many, which version, their settings, replicas out of sync.
+
+Called by `topics` (``auto`` replication) and `doctor`. The trap it avoids: kafka-python lists only settings that were
+changed at run time unless told otherwise, so a default that is unsafe would look like one that is not set.
+"""
+
+from __future__ import annotations
+
+from bus.selfcheck import BrokerFacts
+from bus.transport.kafka_client import options, translated
+
+
+def read(bootstrap: str) -> BrokerFacts:
+    """What the brokers at `bootstrap` say. Raises Unreachable; Refused when they will not tell."""
+    import kafka
+    from kafka.admin import ConfigResource, ConfigResourceType
+
+    with translated(bootstrap, "ask the brokers about themselves"):
+        client = kafka.KafkaAdminClient(**options(bootstrap, "agencybus-facts"))
+        try:
+            cluster = client.describe_cluster()
+            ids = tuple(sorted(broker["broker_id"] for broker in cluster["brokers"] if not broker["is_fenced"]))
+            some = str(ids[0])
+            answer = client.describe_configs([ConfigResource(ConfigResourceType.BROKER, some)], config_filter="all")
+            version = str(client.get_broker_version_data(ids[0])).strip("<>").removeprefix("BrokerVersionData ")
+            topics = client.describe_topics()
+        finally:
+            client.close()
+    config = {key: entry["value"] for key, entry in answer["broker"][some].items() if entry["value"] is not None}
+    behind = sorted(
+        f"{topic['name']}[{p['partition_index']}]"
+        for topic in topics
+        for p in topic["partitions"]
+        if len(p["isr_nodes"]) < len(p["replica_nodes"])
+    )
+    return BrokerFacts(cluster["cluster_id"], version, ids, config, tuple(behind))
