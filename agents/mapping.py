@@ -110,7 +110,8 @@ def _expression(value: Any) -> str | None:
 
 
 def _literal(name: str, info: FieldInfo, value: Any) -> None:
-    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[info.annotation, *info.metadata])
+    field: Any = Annotated[info.annotation, *info.metadata]
+    adapter: TypeAdapter[Any] = TypeAdapter(field)
     try:
         adapter.validate_json(to_json(value), strict=True)
     except ValidationError as error:
