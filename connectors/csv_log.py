@@ -12,7 +12,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bus.errors import CheckFailed, UsageError
@@ -61,6 +61,10 @@ class CsvOptions:
     encoding: str | None = None
     case_columns: frozenset[str] = frozenset()
 
+    def with_case_column(self, name: str) -> CsvOptions:
+        """The same options with one more column that belongs to the case."""
+        return replace(self, case_columns=self.case_columns | {name})
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -89,11 +93,12 @@ class CsvLog:
     def __init__(self, path: Path, *, options: CsvOptions | None = None) -> None:
         self.path = path
         self.options = options or CsvOptions()
+        self.parse_time: log_time.Parse = log_time.iso  # as the time column's, once iterating has begun
 
     def __iter__(self) -> Iterator[LogEvent]:
         """Events in file order. Raises as the class says."""
         layout = self.layout()
-        parse = self._time_parser(layout)
+        parse = self.parse_time = self._time_parser(layout)
         case_columns = self._case_columns(layout)
         for line, row in self._rows(layout):
             yield self._event(layout, line, row, parse, case_columns)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 
 NOTHING: Mapping[str, str] = MappingProxyType({})  # shared: most events have no defaults
 UNNAMED = "UNKNOWN"  # the word the published logs' own defaults use for a missing concept:name
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +38,3 @@ class LogEvent:
     defaults: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     case_attributes: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     case_defaults: Mapping[str, str] = field(default_factory=lambda: NOTHING)
-
-
-def to_us(moment: datetime) -> int:
-    """Microseconds since 1970 UTC, exact."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def from_us(us: int) -> datetime:
-    """The aware UTC time of `us` microseconds since 1970."""
-    return _EPOCH + timedelta(microseconds=us)

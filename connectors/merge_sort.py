@@ -24,7 +24,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from bus.errors import BusError
-from connectors.log_event import LogEvent, from_us, to_us
+from connectors.log_event import LogEvent
+from schemas.envelope import from_us, to_us
 
 RUN_SIZE = 20_000
 MAX_OPEN = 64  # runs merged at once
@@ -107,6 +108,11 @@ class Sorter:
     def cases(self) -> int:
         """How many cases have events."""
         return len(self._cases)
+
+    @property
+    def attribute_names(self) -> frozenset[str]:
+        """Every attribute a case has, stated or by default."""
+        return frozenset().union(*self._known.values())
 
     def add_all(self, events: Iterable[LogEvent]) -> None:
         """Take events in file order. Raises as the class says, and what the source raises."""
@@ -194,12 +200,11 @@ class Sorter:
     def _place_untimed(self) -> None:
         if not self._untimed:
             return
-        earliest = min((case.us for case in self._cases.values() if case.us is not None), default=None)
+        with ExitStack() as opened:
+            firsts = [next(_read(path, opened))[0] for path in self._files]
+        earliest = min([*firsts, *(row[0] for row in self._run)], default=None)
         if earliest is None:
             raise _no_time("no event states one")
-        with ExitStack() as opened:
-            heads = [next(_read(path, opened))[0] for path in self._files]
-        earliest = min([*heads, *(row[0] for row in self._run)], default=earliest)
         held, self._untimed = self._untimed, {}
         for rows in held.values():
             for row in rows:

@@ -79,6 +79,7 @@ class XesLog:
     ) -> None:
         self.path = path
         self.header = Header()
+        self.parse_time: log_time.Parse = log_time.iso
         self._keys = (case, activity, timestamp)
 
     def __iter__(self) -> Iterator[LogEvent]:

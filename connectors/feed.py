@@ -1,0 +1,77 @@
+"""Publishes what a `Source` says, at a rate.
+
+Called by `cli_connector`. The trap it avoids: at a rate, one event at a time leaves; without one, batches do, and
+memory stays bounded either way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import islice
+
+from bus.errors import BusError, OutcomeUnknown, Unreachable
+from bus.message import Receipt
+from bus.publish import Publication
+from bus.wiring import Bus
+from connectors.ports import Source
+
+BATCH = 500
+GIVE_UP_S = 120.0
+_TICK_S = 0.05
+_PAUSE_S = 1.0
+
+
+class Feed:
+    """One run of a source.
+
+    Args:
+        bus: connected as the source's agency. rate: events per second; None as fast as it goes.
+        stop: asked between batches. sleep, monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        rate: float | None,
+        stop: Callable[[], bool],
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus = bus
+        self._rate = rate
+        self._stop = stop
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self.published = 0
+
+    def run(self, source: Source) -> int:
+        """Publish everything, or until `stop`; return how many were acknowledged. Raises BusError."""
+        said = source.publications()
+        begun = self._monotonic()
+        while not self._stop():
+            size = BATCH
+            if self._rate is not None:
+                size = min(BATCH, int((self._monotonic() - begun) * self._rate) + 1 - self.published)
+                if size < 1:
+                    self._sleep(_TICK_S)
+                    continue
+            batch = list(islice(said, size))
+            if not batch:
+                break
+            self._publish(batch)
+        return self.published
+
+    def _publish(self, left: list[Publication]) -> None:
+        begun = self._monotonic()
+        while left:
+            results = self._bus.publish_all(left)
+            self.published += sum(isinstance(result, Receipt) for result in results)
+            failed = [(said, r) for said, r in zip(left, results, strict=True) if isinstance(r, BusError)]
+            for _, error in failed:
+                if not isinstance(error, Unreachable | OutcomeUnknown) or self._monotonic() - begun > GIVE_UP_S:
+                    raise error
+            left = [said for said, _ in failed]
+            if left:
+                self._sleep(_PAUSE_S)
