@@ -32,7 +32,7 @@ class Active(NamedTuple):
     """One thing the case waits for.
 
     Args:
-        since: when it began to wait, ms since 1970. due: when its timer falls due (ms), None: no timer.
+        since: when it began to wait, microseconds since 1970. due: when its timer falls due (microseconds), None: no timer.
         fired: the timer has fired; the step goes on waiting.
     """
 
@@ -44,7 +44,8 @@ class Active(NamedTuple):
 class Mark(NamedTuple):
     """Where one event of the case stands. `step` is the step that took it, empty while it is kept for later.
 
-    An event the case put out has an `id`, and offset -1 until its acknowledgement has been seen.
+    An event the case put out has an `id`, and offset -1 until its acknowledgement has been seen. `since` is when the
+    step that took the event had begun to wait, 0 for the opening, early and put-out events.
     """
 
     step: str
@@ -53,6 +54,7 @@ class Mark(NamedTuple):
     offset: int
     at: int
     id: str = ""
+    since: int = 0
 
 
 class Early(NamedTuple):
@@ -71,7 +73,7 @@ class Case:
 
     Args:
         id: the case id. graph: hash of the process the case is pinned to.
-        opened: time of the opening event, ms since 1970.
+        opened: time of the opening event, microseconds since 1970.
         transitions: applied events plus fired timers, so far; the ids of emitted events are derived from it.
         active: step -> what it waits for.
         deadline: the timer of the whole case.
@@ -103,7 +105,7 @@ class Case:
 
 
 def next_due(case: Case) -> int | None:
-    """When the next timer of the case falls due, ms since 1970; None when none is set."""
+    """When the next timer of the case falls due, microseconds since 1970; None when none is set."""
     dues = [wait.due for wait in case.active.values() if wait.due is not None and not wait.fired]
     whole = case.deadline
     if whole is not None and whole.due is not None and not whole.fired:
@@ -164,7 +166,7 @@ _STORED: TypeAdapter[tuple[Any, ...]] = TypeAdapter(
         dict[str, int],
         dict[str, _Fields],
         list[str],
-        list[tuple[str, str, int, int, int, str]],
+        list[tuple[str, str, int, int, int, str, int]],
         list[tuple[str, str, int, int, _Fields]],
         str | None,
     ],

@@ -6,17 +6,19 @@ still; whatever can be decided from the file and the event models is refused her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import BaseModel
 
+from agents import kinds
 from agents.definition import RESERVED, Process
 from agents.evaluate import CASE_FIELDS, Binding, Scope
 from agents.graph import (
@@ -46,6 +48,7 @@ from schemas.envelope import format_time
 from schemas.event import Event
 
 _PLAIN = frozenset({str, int, bool, float, type(None)})
+_DIRECT = frozenset({"bool", "int", "text"})
 
 
 def compile_file(path: str | FilePath, catalogue: Catalogue) -> Graph:
@@ -108,20 +111,32 @@ def compile_document(source: Document[Process], catalogue: Catalogue) -> Graph:
     )
 
 
-def extract(graph: Graph, topic: str) -> Callable[[Event], dict[str, Json]]:
-    """The function that takes from an event the fields the process needs, as JSON values.
+def extract(graphs: Sequence[Graph], topic: str, catalogue: Catalogue) -> Callable[[Event], dict[str, Json]]:
+    """The function that takes from an event the fields that any of the processes needs, as JSON values.
 
     Args:
-        graph: the process. topic: one of `graph.listens`.
+        graphs: the processes; several when old and new versions of one run side by side.
+        topic: what one of them reads.
+        catalogue: knows the topic's model.
 
     Raises:
-        KeyError: when the process does not read the topic.
+        KeyError: when none of the processes reads the topic.
     """
-    paths = tuple((path, tuple(path.split("."))) for path in graph.needs[topic])
+    needs = [graph.needs[topic] for graph in graphs if topic in graph.needs]
+    if not needs:
+        raise KeyError(topic)
+    paths = tuple(sorted({path for fields in needs for path in fields}))
+    model = catalogue.topic(topic).model
+    types = [kinds.of_path(model, path, path) for path in paths]
+    plain = all(found.word in _DIRECT and not found.choices for found in types)
+    if plain and len(paths) > 1 and not any("." in path for path in paths):
+        read = attrgetter(*paths)  # with two names or more it gives a tuple
+        return lambda event: dict(zip(paths, read(event), strict=True))
+    split = tuple((path, tuple(path.split("."))) for path in paths)
 
     def fields(event: Event) -> dict[str, Json]:
         found: dict[str, Json] = {}
-        for path, parts in paths:
+        for path, parts in split:
             value: Any = event
             for part in parts:
                 value = None if value is None else getattr(value, part)
@@ -131,7 +146,7 @@ def extract(graph: Graph, topic: str) -> Callable[[Event], dict[str, Json]]:
     return fields
 
 
-def _json(value: Any) -> Json:
+def _json(value: Any) -> Json:  # noqa: PLR0911  # one return per kind of value
     """A field's value as it stands in a case: time is RFC 3339 in UTC, date ISO 8601, Decimal text, enum its value."""
     match value:
         case datetime():

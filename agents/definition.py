@@ -73,13 +73,13 @@ class Span(Form):
     """Monday to Friday in UTC, at the same time of day; a start on a weekend counts as Monday 00:00."""
 
     @property
-    def ms(self) -> int:
-        """The fixed units in milliseconds; 0 when none is given."""
+    def seconds_in_all(self) -> int:
+        """The fixed units together, in seconds; 0 when none is given."""
         hours = 24 * (self.days or 0) + (self.hours or 0)
-        return 1000 * (3600 * hours + 60 * (self.minutes or 0) + (self.seconds or 0))
+        return 3600 * hours + 60 * (self.minutes or 0) + (self.seconds or 0)
 
     def _choices(self) -> int:
-        return (self.ms > 0) + (self.working_days is not None)
+        return (self.seconds_in_all > 0) + (self.working_days is not None)
 
     @model_validator(mode="after")
     def _one_way(self) -> Span:

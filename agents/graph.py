@@ -18,7 +18,7 @@ Values: TypeAlias = Mapping[str, Mapping[str, Json]]
 Guard: TypeAlias = Callable[[Values], bool]
 Fill: TypeAlias = Callable[[Values], dict[str, Json]]
 Due: TypeAlias = Callable[[Values, int], "int | None"]
-"""From the case's values and the time now (ms since 1970) to the time a timer falls due (ms), None: never."""
+"""From the case's values and the time now (microseconds since 1970) to the time a timer falls due, None: never."""
 
 NOWHERE = -1
 CASE_STEP = "case"

@@ -30,7 +30,7 @@ from agents.graph import (
     Wait,
 )
 from agents.graph import Emit as EmitNode
-from schemas.envelope import format_time, from_ms
+from schemas.envelope import format_time, from_us
 
 CASE_BINDING = "case"
 DEADLINE_BINDING = "deadline"
@@ -46,7 +46,7 @@ class Arrival:
         topic: its event type. partition, offset: where it stands.
         fingerprint: 16 hex characters that say which event it is, wherever it stands.
         event_id: the id in its envelope.
-        at: its time in the process's own counting (append or event time), ms since 1970.
+        at: its time in the process's own counting (append or event time), microseconds since 1970.
         values: the fields the process needs (`agents.compile.extract`).
     """
 
@@ -68,7 +68,7 @@ class Emit:
         id: 32 hex characters, the same whenever the case is stepped again.
         topic: where it goes. step: the step that emits it. agency: the topic's owner.
         data: its fields as JSON values.
-        at: the time of the transition, ms since 1970.
+        at: the time of the transition, microseconds since 1970.
         caused_by: id of the event that led to it, None when a timer did.
     """
 
@@ -124,7 +124,7 @@ def step(graph: Graph, case: Case | None, arrival: Arrival) -> tuple[Case, tuple
 
 
 def due(graph: Graph, case: Case, now: int) -> tuple[Case, tuple[Emit, ...]]:
-    """Fire every timer due at or before `now` (ms since 1970), each at its own due time, in order of (due, step).
+    """Fire every timer due at or before `now` (microseconds since 1970), each at its own due time, in order of (due, step).
 
     Returns the very case given when there is none.
 
@@ -152,7 +152,7 @@ def _open(graph: Graph, arrival: Arrival) -> tuple[Case, tuple[Emit, ...]]:
     case.trail.append(Mark(graph.opening, arrival.topic, arrival.partition, arrival.offset, now))
     case.values[graph.opening] = _timed(arrival.values, now) if graph.keeps_opening_time else arrival.values
     if graph.keeps_case:
-        case.values[CASE_BINDING] = {"id": case.id, "opened": format_time(from_ms(now))}
+        case.values[CASE_BINDING] = {"id": case.id, "opened": format_time(from_us(now))}
     draft = _Draft(graph, case)
     draft.begin(now, arrival.event_id)
     moment = graph.due(case.values, now) if graph.due is not None else None
@@ -185,7 +185,7 @@ def _fits(case: Case, node: Listen, values: Mapping[str, Json], at: int) -> bool
 
 def _timed(values: Mapping[str, Json], at: int) -> Mapping[str, Json]:
     """The fields with the event's time beside them, unless the contract has a field of that name."""
-    return {TIME_FIELD: format_time(from_ms(at)), **values}
+    return {TIME_FIELD: format_time(from_us(at)), **values}
 
 
 def _next_timer(case: Case, limit: int) -> tuple[int, str] | None:
@@ -236,8 +236,8 @@ class _Draft:
             case.early.append(Early(arrival.topic, arrival.event_id, arrival.at, place, arrival.values))
             case.trail.append(Mark("", arrival.topic, arrival.partition, arrival.offset, arrival.at))
             return
-        case.trail.append(Mark(node.step, arrival.topic, arrival.partition, arrival.offset, arrival.at))
-        del case.active[node.step]
+        since = case.active.pop(node.step).since
+        case.trail.append(Mark(node.step, arrival.topic, arrival.partition, arrival.offset, arrival.at, "", since))
         self._bind(node, arrival.values, arrival.at)
         self.run(node.next)
 
@@ -263,7 +263,7 @@ class _Draft:
     def run_late(self, address: int, moment: int) -> None:
         """Run what a passed deadline does; its expressions see the due time as ``deadline.due``."""
         if address != NOWHERE:
-            self.run(address, {**self.case.values, DEADLINE_BINDING: {"due": format_time(from_ms(moment))}})
+            self.run(address, {**self.case.values, DEADLINE_BINDING: {"due": format_time(from_us(moment))}})
 
     def run(self, address: int, scope: Values | None = None) -> None:  # noqa: C901  # one arm per kind of node
         """Go on from `address` until every path waits or ends. Branches run in the order written."""

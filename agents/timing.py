@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from agents.definition import Span
 from agents.evaluate import Checked
 from agents.graph import Due
-from schemas.envelope import from_ms, to_ms
+from schemas.envelope import from_us, to_us
 
-_LATEST = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, the last millisecond a datetime can hold
-_EARLIEST = -62_135_596_800_000  # 0001-01-01T00:00:00Z
+_LATEST = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z, the last microsecond a datetime can hold
+_EARLIEST = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
 _SATURDAY = 5
 _WEEK = 5
 
@@ -35,13 +35,14 @@ def add_working_days(start: datetime, days: int) -> datetime:
 
 def after(span: Span) -> Due:
     """Due when the span has passed from now."""
+    length = span.seconds_in_all * 1_000_000
     if span.working_days is None:
-        return lambda _, now: min(now + span.ms, _LATEST)
+        return lambda _, now: min(now + span.ms * 1_000, _LATEST)
     days = span.working_days
 
     def working(_: object, now: int) -> int:
         try:
-            return to_ms(add_working_days(from_ms(now), days))
+            return to_us(add_working_days(from_us(now), days))
         except OverflowError:
             return _LATEST
 
@@ -51,7 +52,7 @@ def after(span: Span) -> Due:
 def at(part: Checked) -> Due:
     """Due at the time an expression gives; a missing value is never due."""
     run = part.run
-    return lambda values, _: None if (us := run(values)) is None else max(_EARLIEST, min(us // 1000, _LATEST))
+    return lambda values, _: None if (us := run(values)) is None else max(_EARLIEST, min(us, _LATEST))
 
 
 def words(span: Span) -> str:

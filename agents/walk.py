@@ -118,7 +118,7 @@ class Walk:
     def due(self, deadline: Deadline, loc: Loc, scope: Scope) -> tuple[Due | None, str]:
         """When a deadline falls due, and the same as text."""
         if deadline.at is None:
-            return timing.after(deadline), f"after {deadline.ms} ms or {deadline.working_days} working days"
+            return timing.after(deadline), f"after {timing.words(deadline)}"
         part = self._expression(deadline.at, (*loc, "at"), scope)
         return (None, "") if part is None else (timing.at(part), f"at {part.tree!r}")
 
