@@ -50,6 +50,10 @@ class Settings(BaseSettings):
     """Folder of what must survive: the local broker's records."""
     cache_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path("agencybus"))
     """Folder of what can be fetched again: the broker's jars."""
+    kafka_home: Path | None = None
+    """An unpacked Kafka (or its folder of jars) for the local broker instead of the downloaded jars."""
+    broker_repository: str | None = None
+    """Address of a Maven repository to download the local broker's jars from instead of the public one."""
     publish_deadline_s: float = Field(default=30.0, gt=0, le=3600)
     """Seconds until `publish` gives up waiting for the acknowledgement and raises OutcomeUnknown."""
     session_timeout_ms: int = Field(default=10_000, ge=6_000, le=1_800_000)

@@ -26,15 +26,8 @@ def _say(sentence: str) -> None:
 
 def _cluster(nodes: int) -> Iterator[str]:
     directory = Path(tempfile.mkdtemp(prefix="agencybus-test-"))
-    home = os.environ.get("KAFKA_HOME")
     try:
-        cluster = launcher.up(
-            directory,
-            progress=_say,
-            nodes=nodes,
-            port=launcher.free_port(),
-            kafka_home=Path(home) if home else None,
-        )
+        cluster = launcher.up(directory, progress=_say, nodes=nodes, port=launcher.free_port())
         yield cluster.bootstrap
     finally:
         launcher.down(directory, progress=_say)

@@ -56,6 +56,8 @@ def server_properties(node: Node, nodes: Sequence[Node], *, data: Path) -> str:
         "offsets.topic.num.partitions": 8,
         "transaction.state.log.num.partitions": 8,
         "share.coordinator.state.topic.num.partitions": 8,
+        # All nodes stop together here: the last one would wait 5 minutes for a quorum to take its leadership from it.
+        "controlled.shutdown.enable": "false",
         "group.initial.rebalance.delay.ms": 0,  # the first member of a group starts at once
         "group.min.session.timeout.ms": 1000,  # tests kill workers and wait for their session to end
         "group.consumer.min.session.timeout.ms": 1000,

@@ -30,13 +30,14 @@ _CHUNK = 1 << 16
 _TIMEOUT_S = 30.0
 
 
-def ensure(cache: Path, *, progress: Progress, kafka_home: Path | None = None) -> list[Path]:
+def ensure(cache: Path, *, progress: Progress, kafka_home: Path | None = None, base: str | None = None) -> list[Path]:
     """The jars to run Kafka with, downloading what is missing.
 
     Args:
         cache: the user's cache directory; the jars go to ``kafka-<version>`` in it.
         progress: called with a sentence for people.
         kafka_home: an unpacked Kafka or a folder of jars to use instead; nothing is downloaded then.
+        base: address of a Maven repository to use instead of the public one.
 
     Raises:
         BusError: the folder holds no Kafka, there is no space, or a file does not have its locked SHA-256.
@@ -44,7 +45,9 @@ def ensure(cache: Path, *, progress: Progress, kafka_home: Path | None = None) -
     """
     if kafka_home is not None:
         return _given(kafka_home)
-    return fetch(locked(), folder=cache / f"kafka-{KAFKA_VERSION}", base=repository(), progress=progress)
+    return fetch(
+        locked(), folder=cache / f"kafka-{KAFKA_VERSION}", base=(base or repository()).rstrip("/"), progress=progress
+    )
 
 
 def fetch(jars: Sequence[Jar], *, folder: Path, base: str, progress: Progress) -> list[Path]:
@@ -81,7 +84,7 @@ def _given(home: Path) -> list[Path]:
             return found
     raise BusError(
         f"{home} holds no Kafka: neither it nor its libs folder has a kafka_2.13-*.jar.",
-        remedy="Unset KAFKA_HOME to use the downloaded Kafka, or point it at an unpacked one.",
+        remedy="Unset the setting kafka_home to use the downloaded Kafka, or point it at an unpacked one.",
     )
 
 
@@ -145,7 +148,7 @@ def _download(jar: Jar, *, folder: Path, base: str, advance: Callable[[int], Non
         raise Unreachable(
             f"Could not download {jar.name}: {reason}.",
             remedy="Check the network (or a proxy) and run the command again: it continues where it stopped. "
-            "A mirror can be named in AGENCYBUS__BROKER__REPOSITORY, an unpacked Kafka in KAFKA_HOME.",
+            "AGENCYBUS__BROKER_REPOSITORY can name a mirror, AGENCYBUS__KAFKA_HOME an unpacked Kafka.",
         ) from exc
     if not _is_whole(part, jar):
         part.unlink()

@@ -73,7 +73,7 @@ class Cluster:
 
     bootstrap: str
     started: bool
-    status: Status | None
+    status: Status
 
 
 def up(
@@ -85,6 +85,7 @@ def up(
     heap_mb: int = 512,
     cache: Path | None = None,
     kafka_home: Path | None = None,
+    repository: str | None = None,
 ) -> Cluster:
     """Have a cluster run in `directory` and wait until it serves; one that runs already is left alone.
 
@@ -96,6 +97,7 @@ def up(
         heap_mb: Java heap per node in MiB.
         cache: where the jars are kept, default the user's cache directory.
         kafka_home: an unpacked Kafka to use instead of the downloaded jars.
+        repository: address of a Maven repository to download from instead of the public one.
 
     Raises:
         BusError: a wish cannot be met (port, nodes, space, Java) or the broker failed; names what its log says.
@@ -107,9 +109,10 @@ def up(
     with jars.exclusive(directory / "lock"):
         kept = state.load(directory)
         _check_wish(directory, kept, nodes=nodes, port=port)
-        if kept is not None and status(directory).running:
-            return Cluster(status(directory).bootstrap, started=False, status=status(directory))
-        path = jars.ensure(cache or platformdirs.user_cache_path("agencybus"), progress=progress, kafka_home=kafka_home)
+        if (now := status(directory)).running:
+            return Cluster(now.bootstrap, started=False, status=now)
+        cache = cache or platformdirs.user_cache_path("agencybus")
+        path = jars.ensure(cache, progress=progress, kafka_home=kafka_home, base=repository)
         for last_try in (False, True):
             kept = _plan(directory, nodes=nodes, port=port, progress=progress)
             for node in kept.nodes:
@@ -117,13 +120,13 @@ def up(
             for node in kept.nodes:
                 _launch(directory, node, path=path, heap_mb=heap_mb)
             try:
-                _await(directory, kept, progress=progress)
+                now = _await(directory, kept, progress=progress)
                 break
             except _PortLostError as exc:
                 down(directory, progress=progress, locked=True)
                 if last_try:
                     raise BusError(str(exc), remedy="Run the command again, or give --port.") from exc
-        return Cluster(status(directory).bootstrap, started=True, status=status(directory))
+        return Cluster(now.bootstrap, started=True, status=now)
 
 
 def free_port() -> int:
@@ -199,13 +202,13 @@ def _launch(directory: Path, node: Node, *, path: Sequence[Path], heap_mb: int) 
     process.start(state.pid_path(directory, node), [*broker, str(state.config_path(directory, node))])
 
 
-def _await(directory: Path, kept: Kept, *, progress: Progress) -> None:
+def _await(directory: Path, kept: Kept, *, progress: Progress) -> Status:
     """Wait until every node serves."""
     began = time.monotonic()
     while True:
         now = status(directory)
         if now.running:
-            return
+            return now
         waited = time.monotonic() - began
         for node in now.nodes:
             # The first second is the shell's: it has not written the pid yet.

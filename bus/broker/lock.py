@@ -3,13 +3,12 @@
 `kafka.lock` pins the run-time closure of Apache Kafka and its log binding: coordinates, size and SHA-256 per jar, so a
 start downloads in parallel without resolving anything (resolving takes about a minute). Called by `bus.broker.jars`.
 The trap it avoids: resolving at start would make the broker depend on what a repository answers that day. The
-repository's address stands in no file of ours: `jgo.constants` names it, `AGENCYBUS__BROKER__REPOSITORY` overrides it.
+repository's address stands in no file of ours: `jgo.constants` names it, a setting overrides it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import sys
 import tempfile
@@ -82,10 +81,7 @@ def locked() -> tuple[Jar, ...]:
 
 
 def repository() -> str:
-    """Base address of the Maven repository, without a trailing slash: the environment's, else jgo's constant."""
-    given = os.environ.get("AGENCYBUS__BROKER__REPOSITORY", "")
-    if given:
-        return given.rstrip("/")
+    """Base address of the public Maven repository, as jgo names it."""
     from jgo.constants import MAVEN_CENTRAL_URL
 
     return str(MAVEN_CENTRAL_URL).rstrip("/")
