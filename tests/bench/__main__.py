@@ -1,0 +1,79 @@
+"""``python -m tests.bench``: every scenario in one run, a table on stderr, one JSON document on stdout.
+
+Called by ``make bench``. Exit code 1 when a run was void: its figures mean nothing; a missed bar
+is printed as missed. Each scenario is a module with `NAME` and `measure`; a new one is one more entry of `SCENARIOS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+from tests.bench import codec, latency, machine, profile, publish, worker
+from tests.bench.cluster import Cluster, started
+from tests.bench.report import Report
+from tests.bench.statistics import Void
+
+SCENARIOS: dict[str, Callable[..., Report]] = {
+    codec.NAME: codec.measure,
+    publish.NAME: publish.measure,
+    worker.NAME: worker.measure,
+    latency.NAME: latency.measure,
+}
+OFFLINE = {codec.NAME}  # need no broker
+
+
+def main() -> int:
+    """Run what the command line asks for; return the exit code."""
+    options = _options()
+    if options.profile:
+        sys.stderr.write(profile.table(options.events) + "\n")
+        return 0
+    names = [options.only] if options.only else list(SCENARIOS)
+    document: dict[str, object] = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.facts(),
+        "rounds": options.rounds,
+        "events": options.events,
+    }
+    reports: list[Report] = []
+    with ExitStack() as stack:
+        cluster: Cluster | None = None
+        for name in names:
+            if cluster is None and name not in OFFLINE:
+                cluster = stack.enter_context(started(_say))
+            try:
+                reports.append(SCENARIOS[name](cluster, rounds=options.rounds, events=options.events, say=_say))
+            except Void as void:
+                document["void"] = f"{name}: {void}"
+                break
+    for report in reports:
+        _say("\n" + report.as_table())
+    document["scenarios"] = {report.name: report.as_json() for report in reports}
+    json.dump(document, sys.stdout, indent=1)
+    sys.stdout.write("\n")
+    if "void" in document:
+        _say(f"\nVOID {document['void']}")
+    return int("void" in document)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", choices=SCENARIOS, help="one scenario instead of all")
+    parser.add_argument("--rounds", type=int, default=5, help="fresh processes per side (default 5)")
+    parser.add_argument("--events", type=int, default=20_000, help="events per run (default 20000)")
+    parser.add_argument("--profile", action="store_true", help="where the worker's time goes per event; no broker")
+    return parser.parse_args()
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""The broker of one run, its topics, and the one yardstick for both sides: what stands in the follow-up topic.
+
+Called by the scenarios. A fresh real Kafka in a temporary directory serves the whole run; every measured process
+reads as a fresh group. The trap it avoids: each side measuring itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from bus.broker import launcher
+from bus.message import Outgoing, Partition, Record
+from bus.ports import TopicState
+from bus.transport.kafka_admin import KafkaAdmin
+from bus.transport.kafka_producer import KafkaProducer
+from bus.transport.kafka_reader import KafkaReader
+from tests.bench.child import Child
+from tests.bench.statistics import Void
+
+PARTITIONS = 6
+_POLL_S = 0.05
+_GIVE_UP_S = 240.0  # without one more follow-up
+
+
+class Sample(NamedTuple):
+    """How much was done at a moment, and the CPU seconds used until then."""
+
+    done: int
+    cpu_s: float
+
+
+class Cluster:
+    """A running broker.
+
+    Args:
+        bootstrap: its address. scratch: directory for the output of measured programs.
+    """
+
+    def __init__(self, bootstrap: str, scratch: Path) -> None:
+        self.bootstrap = bootstrap
+        self.scratch = scratch
+        self._admin = KafkaAdmin(bootstrap)
+        self._reader = KafkaReader(bootstrap)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._admin.close()
+        self._reader.close()
+
+    def create(self, *topics: str, compact: bool = False) -> None:
+        """Create topics of `PARTITIONS` partitions whose records carry the broker's append time."""
+        config = {"message.timestamp.type": "LogAppendTime"} | ({"cleanup.policy": "compact"} if compact else {})
+        for topic in topics:
+            self._admin.create(TopicState(topic, PARTITIONS, 1, config))
+
+    def create_group_topics(self, group: str) -> None:
+        """What a workflow worker's group needs of its own."""
+        self.create(f"{group}.cases", compact=True)
+        self.create(f"{group}.archive", f"{group}.dead")
+
+    def ends(self, topic: str) -> dict[Partition, int]:
+        """End offset per partition."""
+        places = [Partition(topic, number) for number in range(PARTITIONS)]
+        return {place: end for place, (_, end) in self._reader.bounds(places).items()}
+
+    def begin_at_end(self, group: str, topic: str) -> None:
+        """Let a fresh group start behind what the topic holds now."""
+        self._admin.commit(group, self.ends(topic))
+
+    def await_follow_ups(self, topic: str, before: dict[Partition, int], count: int, child: Child) -> list[Sample]:
+        """Wait until `count` records were appended since `before`; the samples from the first one seen on.
+
+        Raises:
+            Void: when the child ends, or nothing moves for a long time.
+        """
+        samples: list[Sample] = []
+        moved = time.monotonic()
+        while not samples or samples[-1].done < count:
+            time.sleep(_POLL_S)
+            child.check()
+            done = sum(self.ends(topic).values()) - sum(before.values())
+            if done > (samples[-1].done if samples else 0):
+                samples.append(Sample(done, child.cpu_s()))
+                moved = time.monotonic()
+            elif time.monotonic() - moved > _GIVE_UP_S:
+                raise Void(f"{topic}: nothing new for {_GIVE_UP_S:.0f} s; {samples[-1:]} of {count}")
+        return samples
+
+    def since(self, topic: str, before: dict[Partition, int]) -> list[Record]:
+        """Every record appended to a topic since `before`."""
+        ends = self.ends(topic)
+        return [record for place, start in before.items() for record in self._reader.read(place, start, ends[place])]
+
+
+async def append(bootstrap: str, batches: dict[Partition, list[Outgoing]], *, at_once: int = 1_000) -> None:
+    """Append ready records, as the input of a run."""
+    producer = KafkaProducer(bootstrap)
+    await producer.start()
+    for place, records in batches.items():
+        for start in range(0, len(records), at_once):
+            await producer.append(place, records[start : start + at_once])
+    await producer.stop()
+
+
+def _quiet(_sentence: str) -> None:
+    """The launcher's progress, which would drown the rounds."""
+
+
+@contextmanager
+def started(say: Callable[[str], None]) -> Iterator[Cluster]:
+    """A fresh broker for the length of the block."""
+    say("starting Apache Kafka (the first time its jars are downloaded)")
+    directory = Path(tempfile.mkdtemp(prefix="agencybus-bench-"))
+    try:
+        found = launcher.up(directory / "broker", progress=_quiet, port=launcher.free_port())
+        cluster = Cluster(found.bootstrap, directory)
+        try:
+            yield cluster
+        finally:
+            cluster.close()
+    finally:
+        launcher.down(directory / "broker", progress=_quiet)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def cpu_per_event_us(samples: Sequence[Sample]) -> float:
+    """CPU microseconds per event between the first and the last sample. Raises Void when there is only one."""
+    first, last = samples[0], samples[-1]
+    if first.done == last.done:
+        raise Void("it was over before two samples were taken: take more events")
+    return (last.cpu_s - first.cpu_s) / (last.done - first.done) * 1e6

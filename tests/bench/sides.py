@@ -1,0 +1,77 @@
+"""The programs that follow recorded cases, each started as its users start it.
+
+Called by the worker and the latency scenarios. A new peer is one more entry of `SIDES` and one program file.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from bus.broker import launcher
+from tests.bench import recorded
+from tests.bench.child import Child, running
+from tests.bench.cluster import Cluster
+from tests.bench.statistics import Void
+
+_READY_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A program with its topics.
+
+    Args:
+        name: in tables. source, target: what it reads and writes.
+        start: runs it under a fresh group for the length of a block.
+    """
+
+    name: str
+    source: str
+    target: str
+    start: Callable[[Cluster, str], AbstractContextManager[Child]]
+
+
+def _ours(host: str) -> Callable[[Cluster, str], AbstractContextManager[Child]]:
+    @contextmanager
+    def start(cluster: Cluster, group: str) -> Iterator[Child]:
+        ready = cluster.scratch / f"{group}.ready"
+        words = ["--bootstrap", cluster.bootstrap, "worker", "run", "recorded", "--group", group, "--host", host]
+        with running("bus.cli.main", [*words, "--ready-file", str(ready)], cluster.scratch / f"{group}.log") as child:
+            _await(ready.exists, child)
+            yield child
+
+    return start
+
+
+@contextmanager
+def _plain_faust(cluster: Cluster, group: str) -> Iterator[Child]:
+    data = cluster.scratch / group
+    words = [cluster.bootstrap, group, str(launcher.free_port()), str(data)]
+    with running("tests.bench.plain_faust", words, cluster.scratch / f"{group}.log") as child:
+        yield child
+
+
+def _await(holds: Callable[[], bool], child: Child) -> None:
+    give_up = time.monotonic() + _READY_S
+    while not holds():
+        child.check()
+        if time.monotonic() > give_up:
+            raise Void(f"the worker was not ready in {_READY_S:.0f} s")
+        time.sleep(0.05)
+
+
+FAUST = Side("our worker, host faust", recorded.TOPIC, recorded.FOLLOWED, _ours("faust"))
+AIOKAFKA = Side("our worker, host aiokafka", recorded.TOPIC, recorded.FOLLOWED, _ours("aiokafka"))
+PLAIN_FAUST = Side("plain Faust", recorded.PLAIN_TOPIC, recorded.PLAIN_FOLLOWED, _plain_faust)
+
+
+def fresh_group(cluster: Cluster, side: Side) -> str:
+    """A group no other run has, with the topics our worker needs of its own."""
+    group = f"bench-{uuid.uuid4().hex[:8]}"
+    if side is not PLAIN_FAUST:
+        cluster.create_group_topics(group)
+    return group

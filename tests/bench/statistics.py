@@ -1,0 +1,80 @@
+"""What a benchmark says about its rounds: medians with spread, percentiles, rates from append times, ratios.
+
+Called by every scenario of `tests.bench`; pure, and tested, since a wrong figure looks as good as a right one. The
+trap it avoids: a rate over the whole time from start would measure how long a process takes to start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+
+class Void(Exception):
+    """A run did not do all of its work, so its figure means nothing; the bench ends with 1."""
+
+
+class Spread(NamedTuple):
+    """A figure over its rounds."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+    def as_json(self) -> dict[str, float]:
+        """For the document on stdout."""
+        return {"median": self.median, "min": self.low, "max": self.high, "rounds": self.rounds}
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median, smallest and largest of the rounds.
+
+    Raises:
+        Void: when there is none.
+    """
+    if not values:
+        raise Void("no round was measured")
+    return Spread(median(values), min(values), max(values), len(values))
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that `percent` of the values do not exceed (nearest rank). Raises Void when there is none."""
+    if not values:
+        raise Void("nothing was measured")
+    ordered = sorted(values)
+    rank = -(-len(ordered) * percent // 100)  # rounded up
+    return ordered[max(0, int(rank) - 1)]
+
+
+def rate(stamps_ms: Sequence[int]) -> float:
+    """Events per second from the append times (ms) of what a process put out.
+
+    What carries the first stamp is not counted: the work behind it began before the first stamp.
+
+    Raises:
+        Void: when everything carries one stamp.
+    """
+    if not stamps_ms:
+        raise Void("nothing was put out")
+    first, last = min(stamps_ms), max(stamps_ms)
+    if first == last:
+        raise Void("all of it was put out in one millisecond: take more events")
+    return sum(stamp > first for stamp in stamps_ms) / ((last - first) / 1000)
+
+
+def ratios(ours: Sequence[float], peers: Sequence[float]) -> list[float]:
+    """Ours over the peer's, round by round: neighbours on the machine slow both sides of one round alike."""
+    return [mine / other for mine, other in zip(ours, peers, strict=True)]
+
+
+def distinct(ids: Sequence[str], expected: int) -> None:
+    """Refuse a run unless each of its `expected` inputs was answered exactly once.
+
+    Raises:
+        Void: saying how many are missing or doubled.
+    """
+    found = len(set(ids))
+    if found != expected or len(ids) != expected:
+        raise Void(f"{expected} follow-ups expected, {len(ids)} found, {found} of them distinct")

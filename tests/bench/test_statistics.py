@@ -1,0 +1,53 @@
+"""The arithmetic of the benchmarks; what they measure is never tested for time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.bench.statistics import Void, distinct, percentile, rate, ratios, spread
+
+
+def test_a_spread_is_the_median_with_the_smallest_and_largest() -> None:
+    assert spread([5.0, 1.0, 9.0, 2.0]) == (3.5, 1.0, 9.0, 4)
+
+
+def test_no_round_is_no_figure() -> None:
+    with pytest.raises(Void):
+        spread([])
+    with pytest.raises(Void):
+        percentile([], 50)
+
+
+def test_percentiles_are_nearest_rank() -> None:
+    values = [float(n) for n in range(1, 101)]
+    assert [percentile(values, p) for p in (0, 1, 50, 99, 100)] == [1, 1, 50, 99, 100]
+    assert percentile([7.0], 99) == 7.0
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1), st.integers(0, 100))
+def test_a_percentile_is_one_of_the_values(values: list[float], percent: int) -> None:
+    assert percentile(values, percent) in values
+
+
+def test_a_rate_leaves_out_what_was_done_before_the_first_stamp() -> None:
+    assert rate([1000] * 500 + [1500] * 100 + [2000] * 100) == 200.0
+
+
+def test_a_rate_needs_two_stamps() -> None:
+    with pytest.raises(Void):
+        rate([1000, 1000])
+    with pytest.raises(Void):
+        rate([])
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    assert ratios([4.0, 9.0], [2.0, 3.0]) == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("ids", [["a"], ["a", "a"], ["a", "b", "b"], ["a", "b", "c"]])
+def test_a_lost_or_doubled_follow_up_voids_the_run(ids: list[str]) -> None:
+    distinct(["a", "b"], 2)
+    with pytest.raises(Void):
+        distinct(ids, 2)
