@@ -32,7 +32,8 @@ class Active(NamedTuple):
     """One thing the case waits for.
 
     Args:
-        since: when it began to wait, microseconds since 1970. due: when its timer falls due (microseconds), None: no timer.
+        since: when it began to wait, microseconds since 1970.
+        due: when its timer falls due, likewise; None: no timer.
         fired: the timer has fired; the step goes on waiting.
     """
 

@@ -124,7 +124,9 @@ def step(graph: Graph, case: Case | None, arrival: Arrival) -> tuple[Case, tuple
 
 
 def due(graph: Graph, case: Case, now: int) -> tuple[Case, tuple[Emit, ...]]:
-    """Fire every timer due at or before `now` (microseconds since 1970), each at its own due time, in order of (due, step).
+    """Fire every timer due at or before `now`, microseconds since 1970.
+
+    Each fires at its own due time, in order of (due, step).
 
     Returns the very case given when there is none.
 

@@ -37,7 +37,7 @@ def after(span: Span) -> Due:
     """Due when the span has passed from now."""
     length = span.seconds_in_all * 1_000_000
     if span.working_days is None:
-        return lambda _, now: min(now + span.ms * 1_000, _LATEST)
+        return lambda _, now: min(now + length, _LATEST)
     days = span.working_days
 
     def working(_: object, now: int) -> int:
