@@ -78,6 +78,16 @@ def check_cluster(facts: BrokerFacts, topics: Mapping[str, TopicState]) -> list[
     return sorted(found, key=lambda v: (v.level, v.rule, v.subject))
 
 
+def check_session(session_timeout_ms: int, facts: BrokerFacts) -> list[Verdict]:
+    """Whether the brokers take members with this session timeout (milliseconds); else none could ever join."""
+    least = int(facts.config.get("group.min.session.timeout.ms", session_timeout_ms))
+    most = int(facts.config.get("group.max.session.timeout.ms", session_timeout_ms))
+    if least <= session_timeout_ms <= most:
+        return []
+    message = f"The brokers take session timeouts of {least} to {most} ms, ours is {session_timeout_ms} ms."
+    return [Verdict("error", "session-timeout", "settings", message, "Set AGENCYBUS__SESSION_TIMEOUT_MS within them.")]
+
+
 def check_group(
     group: str, *, inputs: Sequence[str], outputs: Sequence[str] = (), topics: Mapping[str, TopicState]
 ) -> list[Verdict]:

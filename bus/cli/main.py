@@ -23,7 +23,7 @@ import typer
 from bus.errors import BusError
 from schemas.errors import SchemaSideError
 
-OWN_COMMANDS = ("broker", "events", "topics", "schema", "lag", "config")
+OWN_COMMANDS = ("broker", "events", "topics", "schema", "lag", "doctor", "config")
 ENTRY_POINTS = "agencybus.commands"
 PACKAGES = ("schemas", "bus", "agents", "connectors")
 _MARKER = "Part of agencybus."  # stands in the docstring of each package

@@ -1,0 +1,90 @@
+"""`agencybus doctor`: is everything in place, and is durability as strong as it should be.
+
+Registered by `bus.cli.main`. The trap it avoids: a report that stops at the first fault; every check that can run runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bus.cli import context
+
+if TYPE_CHECKING:  # clients are imported where used
+    from bus.selfcheck import Verdict
+    from bus.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file to `app`."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    ctx: typer.Context,
+    file: Annotated[Path | None, typer.Option("--topology", help="Topology file; default the one that ships.")] = None,
+    *,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Check this machine, the broker, its topics and the settings. Exits 0 well, 3 findings, 4 unreachable.
+
+    Warnings alone (a single broker, for example) exit 0.
+    """
+    from bus import local_checks
+    from bus.errors import Unreachable
+
+    settings = context.settings(ctx)
+    found = local_checks.check(settings.data_dir)
+    facts: dict[str, Any] = {"bootstrap": settings.bootstrap}
+    unreachable: Unreachable | None = None
+    try:
+        told, more = _cluster(settings, file)
+        facts |= told
+        found += more
+    except Unreachable as error:
+        unreachable = error
+    if json:
+        verdicts = [verdict.as_json() for verdict in found]
+        context.print_json({**facts, "reachable": unreachable is None, "findings": verdicts})
+    else:
+        context.show(context.table("", ["fact", "value"], facts.items()))
+        rows = [[verdict.level, verdict.subject, verdict.message, verdict.remedy] for verdict in found]
+        if rows:
+            context.show(context.table("", ["level", "about", "finding", "what to do"], rows))
+        elif unreachable is None:
+            context.show("All is well.")
+    if unreachable is not None:
+        raise unreachable
+    raise typer.Exit(3 if any(verdict.level == "error" for verdict in found) else 0)
+
+
+def _cluster(settings: Settings, file: Path | None) -> tuple[dict[str, Any], list[Verdict]]:
+    """What the cluster is, and what is wrong with it. Raises Unreachable; CheckFailed for the topology file."""
+    from bus import selfcheck, topology
+    from bus.core import transport_of
+    from bus.provision import Provisioner
+    from bus.selfcheck import Verdict
+    from bus.transport import kafka_facts
+    from schemas.catalogue import standard
+
+    wanted = topology.load(file or topology.STANDARD, standard())
+    facts = kafka_facts.read(settings.bootstrap)
+    with Provisioner(transport_of(settings), standard(), brokers=len(facts.brokers)) as cluster:
+        actual = cluster.admin.topics()
+        changes = cluster.plan(wanted).actions
+    found = selfcheck.check_cluster(facts, {name: actual[name] for name in wanted.wanted if name in actual})
+    found += selfcheck.check_session(settings.session_timeout_ms, facts)
+    for group, inputs in wanted.groups.items():
+        found += selfcheck.check_group(group, inputs=inputs, topics=actual)
+    if changes:
+        message = f"{len(changes)} change(s) stand between the topology file and the cluster."
+        found.append(Verdict("error", "topology", "topics", message, "See `agencybus topics plan`."))
+    told = {
+        "cluster": facts.cluster_id,
+        "kafka": facts.version,
+        "brokers": len(facts.brokers),
+        "topics": len(actual),
+    }
+    return told, sorted(found, key=lambda v: (v.level, v.rule, v.subject))
