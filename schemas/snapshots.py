@@ -1,0 +1,152 @@
+"""The committed `.avsc` files: what the contracts say now, and what past releases said.
+
+`schemas/avsc/<contract>.v<major>.avsc` is regenerated and compared by `agencybus schema check`;
+`schemas/avsc/released/<version>/` keeps what each release published, and is never rewritten. The trap it avoids: a
+changed model that changes the wire without a line in the review.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.avro import schema_of
+from schemas.compat import Level, check
+from schemas.errors import SchemaRefused
+from schemas.event import Event
+from schemas.flaw import Flaw
+from schemas.lint import lint, lint_model
+
+FOLDER = Path(__file__).parent / "avsc"
+MAX_FILE = 64 * 1024  # bytes; a schema above it is an attack or a mistake (research/trust.md section 4)
+_MAX_OPEN = 64  # brackets open at once in the text; the JSON parser recurses once per bracket
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One contract's file, as generated now."""
+
+    path: Path
+    text: str
+    model: type[Event]
+
+
+def snapshot(model: type[Event], folder: Path = FOLDER) -> Snapshot:
+    """Return what the file of a contract should hold. Raises SchemaRefused."""
+    text = json.dumps(schema_of(model), indent=2, ensure_ascii=False) + "\n"
+    return Snapshot(folder / f"{model.contract}.v{model.major}.avsc", text, model)
+
+
+def write(models: Iterable[type[Event]], folder: Path = FOLDER) -> list[Path]:
+    """Bring the files up to date and remove those without a contract; return the paths that changed."""
+    changed = []
+    wanted = [snapshot(model, folder) for model in models]
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in wanted:
+        if not file.path.exists() or file.path.read_text(encoding="utf-8") != file.text:
+            file.path.write_text(file.text, encoding="utf-8")
+            changed.append(file.path)
+    for stray in sorted(set(folder.glob("*.avsc")) - {file.path for file in wanted}):
+        stray.unlink()
+        changed.append(stray)
+    return changed
+
+
+def release(models: Iterable[type[Event]], version: str, folder: Path = FOLDER) -> Path:
+    """Keep the current schemas as those of a release; return its folder.
+
+    Raises:
+        SchemaRefused: when that release is there already: what was published does not change.
+    """
+    target = folder / "released" / version
+    if target.exists():
+        raise SchemaRefused(f"release {version} is kept already in {target}; take the next version")
+    write(models, target)
+    return target
+
+
+def released(model: type[Event], folder: Path = FOLDER) -> list[dict[str, Any]]:
+    """Return what past releases said of a contract's major, oldest release first. Raises SchemaRefused."""
+    name = f"{model.contract}.v{model.major}.avsc"
+    files = (folder / "released").glob(f"*/{name}")
+    return [load(path) for path in sorted(files, key=lambda p: _version(p.parent.name))]
+
+
+def problems(models: Iterable[type[Event]], folder: Path = FOLDER) -> list[tuple[Path, Flaw]]:
+    """Return everything that keeps the contracts from being published, with the file it concerns.
+
+    Snapshots equal to the contracts, lint, bounds, and FULL_TRANSITIVE compatibility with every past release.
+    """
+    found: list[tuple[Path, Flaw]] = []
+    wanted = set()
+    for model in models:
+        path = folder / f"{model.contract}.v{model.major}.avsc"
+        wanted.add(path)
+        try:
+            file = snapshot(model, folder)
+            flaws = [*_stale(file), *lint(json.loads(file.text)), *lint_model(model)]
+            flaws += check(json.loads(file.text), released(model, folder), Level.FULL_TRANSITIVE)
+        except SchemaRefused as fault:
+            flaws = [Flaw("", "schema", str(fault), "Change the contract as the message says.")]
+        found += [(path, flaw) for flaw in flaws]
+    for stray in sorted(set(folder.glob("*.avsc")) - wanted):
+        flaw = Flaw("", "no-contract", "no contract writes this file", "Run `agencybus schema check --write`.")
+        found.append((stray, flaw))
+    return found
+
+
+def _stale(file: Snapshot) -> list[Flaw]:
+    fix = "Run `agencybus schema check --write` and commit the file."
+    if not file.path.exists():
+        return [Flaw("", "snapshot", f"{file.model.__name__} has no snapshot", fix)]
+    if file.path.read_bytes() != file.text.encode():
+        return [Flaw("", "snapshot", f"the snapshot differs from {file.model.__name__}", fix)]
+    return []
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read an `.avsc` file that may come from anywhere.
+
+    Raises:
+        SchemaRefused: one sentence with the file: missing, too large, not UTF-8, not JSON, nested too deep, no record.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE + 1)
+    except OSError as fault:
+        raise SchemaRefused(f"{path}: {fault.strerror}") from None
+    if len(raw) > MAX_FILE:
+        raise SchemaRefused(f"{path}: larger than {MAX_FILE} bytes; a schema is not")
+    try:
+        text = raw.decode()
+        _refuse_deep(text, path)
+        schema = json.loads(text)
+    except UnicodeDecodeError:
+        raise SchemaRefused(f"{path}: not UTF-8 text") from None
+    except json.JSONDecodeError as fault:
+        raise SchemaRefused(f"{path}:{fault.lineno}: not JSON: {fault.msg}") from None
+    except ValueError as fault:  # a number with too many digits
+        raise SchemaRefused(f"{path}: not JSON: {fault}") from None
+    if not isinstance(schema, dict) or schema.get("type") != "record":
+        raise SchemaRefused(f"{path}: not an Avro record schema")
+    return schema
+
+
+def _refuse_deep(text: str, path: Path) -> None:
+    """Count brackets in the raw text: 50,000 of them cost a parser 17 s (research/trust.md section 4)."""
+    deep = 0
+    for character in text:
+        if character in "[{":
+            deep += 1
+            if deep > _MAX_OPEN:
+                raise SchemaRefused(f"{path}: nested deeper than {_MAX_OPEN} brackets")
+        elif character in "]}":
+            deep -= 1
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Order 0.10.0 after 0.9.0; anything that is no number counts as 0."""
+    return tuple(int(part) if part.isdigit() else 0 for part in text.split("."))
