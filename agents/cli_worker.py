@@ -19,7 +19,8 @@ import typer
 
 from agents import worker
 from bus.cli import context
-from bus.errors import BusError, UsageError
+from bus.cli.main import report
+from bus.errors import UsageError
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 30.0, 60.0
 CHILD = "AGENCYBUS_WORKER_CHILD"  # set by the supervisor for the process it starts; no setting of a user's
@@ -55,11 +56,8 @@ def run(
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         worker.run(job, settings)
-    except BusError:
-        raise
     except Exception as error:  # noqa: BLE001  # F4: any failure of a unit ends the process; say it in one line
-        context.note(f"agencybus worker: {type(error).__name__}: {error}")
-        os._exit(1)  # threads of the host must not keep a failed worker alive
+        os._exit(report(error))  # threads of the host must not keep a failed worker alive
 
 
 def _end_with_parent(parent: int) -> None:

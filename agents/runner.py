@@ -130,6 +130,7 @@ class Runner:
             self._sent[number] = {c: e for c in shelf.unconfirmed if isinstance(e := shelf.get(c), Stored)}
         self._covered = dict(seeks)
         self._confirmed = dict(seeks)
+        self._stored_at = to_us(self._clock.now())
         self._start_sending()
         return seeks
 

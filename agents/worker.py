@@ -16,9 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bus.transport.schema_topic import SchemaTopic
-from schemas.codec import Codec
-
 from agents import compile as compiler
 from agents.graph import Graph
 from agents.intake import Intake
@@ -32,7 +29,10 @@ from bus.ports import TopicState
 from bus.settings import Settings
 from bus.transport.kafka_admin import KafkaAdmin
 from bus.transport.kafka_producer import KafkaProducer
+from bus.transport.kafka_reader import KafkaReader
+from bus.transport.schema_topic import SchemaTopic
 from schemas import catalogue as catalogues
+from schemas.codec import Codec
 
 PROCESSES = Path(__file__).parent / "processes"
 HOSTS = ("faust", "aiokafka")
@@ -157,8 +157,11 @@ def _prepare(
     finally:
         admin.close()
     partitions = check_topics(graphs, group, topics)
-    schemas = SchemaTopic(settings.bootstrap)
-    return Codec(catalogue, schemas.read_all()), partitions
+    reader = KafkaReader(settings.bootstrap)
+    try:
+        return Codec(catalogue, SchemaTopic(reader).read_all()), partitions
+    finally:
+        reader.close()
 
 
 def check_topics(graphs: Sequence[Graph], group: str, topics: dict[str, TopicState]) -> int:

@@ -1,0 +1,184 @@
+"""`agencybus demo`: see the whole thing work in two minutes.
+
+Registered by `agents.commands`. The trap it avoids: a demo that touches what somebody keeps; it has a broker folder of
+its own, emptied at each start, unless --bootstrap names a cluster.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bus.cli import context
+from bus.errors import UsageError
+
+if TYPE_CHECKING:  # imported where used, so that `--help` stays quick
+    from rich.console import RenderableType
+
+    from agents.demo import Look
+    from bus.settings import Settings
+
+RATE = 40.0
+_HOSTS = ("faust", "aiokafka")
+
+
+def demo(
+    ctx: typer.Context,
+    *,
+    cases: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many births.")] = 300,
+    host: Annotated[str, typer.Option(help="faust or aiokafka.")] = "faust",
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic people.")] = 17,
+    rate: Annotated[float, typer.Option(min=0, help="Births a second; 0 is as fast as it goes.")] = RATE,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave broker, worker and offices running.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON document on stdout.")] = False,
+) -> None:
+    """Births at clinics become civil records, ID entries and benefits, on a real Kafka; nobody carries a paper."""
+    from agents.demo import Demo, Plan, apply_topology
+
+    if host not in _HOSTS:
+        raise UsageError(f"There is no host {host}.", remedy=f"One of: {', '.join(_HOSTS)}.")
+    settings, own_broker = _broker(ctx)
+    folder = settings.data_dir / "demo" / "logs"
+    plan = Plan(cases=cases, host=host, seed=seed, rate=rate, run=secrets.token_hex(3))
+    finished = False
+    show: Demo | None = None
+    try:
+        apply_topology(settings.bootstrap)
+        show = Demo(plan, settings, folder)
+        summary = show.run(Viewer(live=not as_json), context.note)
+        finished = True
+        if as_json:
+            context.print_json(summary)
+        else:
+            _print(summary)
+    finally:
+        if keep and finished and show is not None:
+            show.disconnect()
+            _what_to_try(settings, plan.run, show.children.pids(), own_broker=own_broker)
+        else:
+            if show is not None:
+                context.note("Stopping worker and offices.")
+                show.close()
+            if own_broker:
+                _down(settings)
+
+
+def _broker(ctx: typer.Context) -> tuple[Settings, bool]:
+    """The settings to use, and whether the broker is the demo's own."""
+    from agents.demo import fresh_folder
+    from bus.broker import launcher
+
+    found = context.loaded(ctx)
+    settings = found.settings
+    if found.origins["bootstrap"] != "default" and not found.origins["bootstrap"].startswith("local broker"):
+        return settings, False
+    folder = settings.data_dir / "demo"
+    if launcher.status(folder / "broker").running:
+        raise UsageError(
+            "A demo that was started with --keep is still running.",
+            remedy=f"Stop it: AGENCYBUS__DATA_DIR={folder} agencybus down, and end its worker and offices.",
+        )
+    fresh_folder(folder)
+    cluster = launcher.up(folder / "broker", progress=context.note, cache=settings.cache_dir)
+    return settings.model_copy(update={"bootstrap": cluster.bootstrap}), True
+
+
+def _down(settings: Settings) -> None:
+    from bus.broker import launcher
+
+    launcher.down(settings.data_dir / "demo" / "broker", progress=context.note)
+
+
+class Viewer:
+    """Shows looks: a live table on a terminal, a line every few seconds elsewhere.
+
+    Args:
+        live: whether a table may be drawn at all.
+    """
+
+    def __init__(self, *, live: bool) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
+        self._live = live and self._console.is_terminal
+        self._display: object | None = None
+        self._last_line = -10.0
+
+    def __call__(self, look: Look) -> None:
+        """Show one look."""
+        from rich.live import Live
+
+        if not self._live:
+            if look.elapsed_s - self._last_line >= 5 or look.cases.closed == look.expected:
+                self._last_line = look.elapsed_s
+                context.note(_line(look))
+            return
+        if self._display is None:
+            self._display = Live(console=self._console, auto_refresh=False)
+            self._display.start()
+        assert isinstance(self._display, Live)
+        self._display.update(_frame(look), refresh=True)
+        if look.cases.closed >= look.expected:
+            self._display.stop()
+
+
+def _line(look: Look) -> str:
+    steps = ", ".join(f"{step} {count}" for step, count in sorted(look.cases.by_step.items())) or "none"
+    return (
+        f"{look.elapsed_s:5.1f} s  closed {look.cases.closed}/{look.expected}  open by step: {steps}  "
+        f"{look.per_second:.0f} events/s  lag {look.lag}"
+    )
+
+
+def _frame(look: Look) -> RenderableType:
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    oldest = look.cases.oldest
+    waits = "none" if oldest is None else oldest[0]
+    head = Text(
+        f"births {look.expected}   closed {look.cases.closed}   {look.per_second:.0f} events/s   lag {look.lag}   "
+        f"oldest waiting: {waits}"
+    )
+    rows = [*sorted(look.cases.by_step.items()), *((f"ended: {o}", n) for o, n in sorted(look.cases.outcomes.items()))]
+    return Group(
+        head,
+        ProgressBar(total=look.expected, completed=look.cases.closed, width=60),
+        context.table("Cases", ("waiting at", "cases"), rows),
+    )
+
+
+def _print(summary: dict[str, object]) -> None:
+    def mapping(key: str) -> dict[str, object]:
+        found = summary[key]
+        assert isinstance(found, dict)
+        return found
+
+    context.show(f"\n{summary['cases']} births in {summary['seconds']} s, carried by the {summary['host']} host.\n")
+    context.show(context.table("Cases by outcome", ("outcome", "cases"), mapping("outcomes").items()))
+    context.show(context.table("Events by agency", ("agency", "events"), mapping("events").items()))
+    papers = [*mapping("papers").items(), ("all", summary["papers_total"])]
+    context.show(context.table("Papers no longer carried", ("paper", "times"), papers))
+    steps = [
+        (step, times["p50_s"], times["p95_s"]) for step, times in mapping("steps").items() if isinstance(times, dict)
+    ]
+    context.show(context.table("Waiting per step, seconds", ("step", "p50", "p95"), steps))
+
+
+def _what_to_try(settings: Settings, run: str, pids: dict[str, int], *, own_broker: bool) -> None:
+    where = f"--bootstrap {settings.bootstrap}"
+    stop = " ".join(map(str, pids.values()))
+    lines = [
+        "Still running. Try:",
+        f"  agencybus case trace birth-{run}-000001 {where}",
+        f"  agencybus lag {where}",
+        f"  agencybus consume justice.birth.registered.v1 --group visitor --from earliest --max 3 {where}",
+        "Stop it:",
+        f"  kill {stop}",
+    ]
+    if own_broker:
+        lines.append(f"  AGENCYBUS__DATA_DIR={settings.data_dir / 'demo'} agencybus down")
+    context.note("\n".join(lines))

@@ -1,0 +1,147 @@
+"""A small world for the runner: a memory cluster, the birth process, offices that answer, and workers that crash.
+
+Used by the runner's tests. Time is a manual clock; one `World` is one log shared by workers that come and go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agents import compile as compiler
+from agents.case_log import MemoryCaseLog
+from agents.graph import Graph
+from agents.intake import Intake
+from agents.outputs import Outputs
+from agents.runner import Runner
+from agents.unit import Fetched
+from bus.message import Outgoing, Partition, Record
+from bus.partitioner import partition_for
+from bus.testing import ManualClock, memory_cluster
+from schemas.catalogue import standard
+from schemas.codec import Codec
+from schemas.envelope import Envelope, from_headers, to_headers, to_ms
+from schemas.event import Event
+
+PARTITIONS = 2
+GROUP = "workflow.test"
+_TURNS = 20
+CATALOGUE = standard()
+CODEC = Codec(CATALOGUE)
+
+
+@dataclass
+class World:
+    """One cluster and one case log. `graph` is the process under test."""
+
+    graph: Graph
+    clock: ManualClock = field(default_factory=ManualClock)
+    rows: dict[int, list[tuple[bytes, bytes | None]]] = field(default_factory=dict)
+    owners: dict[int, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        topics = [*sorted(self.graph.listens | self.graph.emits), f"{GROUP}.archive", f"{GROUP}.dead"]
+        self.cluster = memory_cluster(*topics, partitions=PARTITIONS)
+        self.cluster.clock = self.clock
+
+    def publish(self, event: Event, case: str, *, agency: str, event_id: str, key: str | None = None) -> None:
+        """Store an event as its agency would."""
+        topic = event.topic(agency)
+        envelope = Envelope(
+            id=event_id, source=f"/agencies/{agency}", type=topic, time=self.clock.now(), correlationid=case
+        )
+        self.store(topic, case, CODEC.encode(event), tuple(to_headers(envelope)))
+
+    def store(self, topic: str, case: str, value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> None:
+        """Store any bytes."""
+        key = case.encode()
+        self.cluster.store(Partition(topic, partition_for(key, PARTITIONS)), [Outgoing(key, value, tuple(headers))])
+
+    def worker(self) -> Worker:
+        """A new worker process; it takes over everything at its first step."""
+        return Worker(self)
+
+    def stored(self, topic: str) -> list[Record]:
+        """All records of a topic."""
+        return [r for n in range(PARTITIONS) for r in self.cluster.logs[Partition(topic, n)]]
+
+    def events(self, topic: str) -> Counter[str]:
+        """How often each event id stands on a topic."""
+        return Counter(from_headers(r.headers).id for r in self.stored(topic))
+
+
+class Worker:
+    """A host in miniature: assigned all partitions, one fetch a step, killed by being forgotten."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        graph = world.graph
+        self.log = MemoryCaseLog(world.rows, world.owners)
+        self.runner = Runner(
+            {graph.hash: graph},
+            intake=Intake(
+                graph,
+                catalogue=CATALOGUE,
+                codec=CODEC,
+                extracts={t: compiler.extract([graph], t, CATALOGUE) for t in graph.listens},
+            ),
+            log=self.log,
+            outputs=Outputs(
+                world.cluster.producer(),
+                catalogue=CATALOGUE,
+                codec=CODEC,
+                group=GROUP,
+                process=graph.process,
+                partitions=PARTITIONS,
+                clock=world.clock,
+            ),
+            clock=world.clock,
+            owner="test",
+        )
+        self._at: dict[Partition, int] | None = None
+
+    async def start(self) -> None:
+        """Take over all partitions."""
+
+        async def floor(inputs: Sequence[Partition]) -> dict[Partition, int]:
+            return dict.fromkeys(inputs, 0)
+
+        self._at = await self.runner.assigned(range(PARTITIONS), floor=floor, still_mine=lambda: True)
+
+    async def step(self, *, most: int = 1_000, chance: random.Random | None = None) -> None:
+        """Fetch at most `most` records of each input (with `chance`: of some inputs only) and handle them."""
+        if self._at is None:
+            await self.start()
+        assert self._at is not None
+        records: dict[Partition, list[Record]] = {}
+        starts, positions, seen = {}, {}, {}
+        for partition, at in self._at.items():
+            stored = self._world.cluster.logs[partition]
+            take = most if chance is None else chance.randrange(most + 1)
+            got = stored[at : at + take]
+            records[partition] = got
+            starts[partition] = at
+            positions[partition] = at + len(got)
+            if positions[partition] == len(stored):
+                seen[partition] = to_ms(self._world.clock.now())
+        self._at.update(positions)
+        await self.runner.handle(Fetched(records, starts, positions, seen))
+        for _ in range(_TURNS):  # the wait for the next fetch, while the outputs go out
+            await asyncio.sleep(0)
+
+
+def compiled(text: str, folder: Path) -> Graph:
+    """Compile a process given as text."""
+    path = folder / "process.yaml"
+    path.write_text(text)
+    return compiler.compile_file(path, CATALOGUE)
+
+
+def decoded(record: Record) -> Any:
+    """The event of a stored record."""
+    return CODEC.decode(record.value or b"", CATALOGUE.topic(record.topic).model, record.headers)
