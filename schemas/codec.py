@@ -82,7 +82,7 @@ class Codec:
         plan = self._plans.get(type(event)) or self._plan(type(event))
         try:
             value = plan.prefix + plan.write(event)
-        except (OverflowError, UnicodeEncodeError, DecimalException) as fault:
+        except (OverflowError, UnicodeEncodeError, DecimalException, KeyError) as fault:
             raise EventRefused(f"{event.contract}: a value cannot be written: {type(fault).__name__}") from None
         if len(value) > MAX_VALUE:
             raise EventRefused(f"{event.contract}: {len(value)} bytes; at most {MAX_VALUE}, send a reference instead")
