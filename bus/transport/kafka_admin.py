@@ -16,6 +16,8 @@ from bus.message import Partition
 from bus.ports import TopicState
 from bus.transport.kafka_client import options, translated, unreachable
 
+_COORDINATOR_S = 20.0  # a new cluster makes its offsets topic when the first group asks for it
+_PAUSE_S = 0.2
 _GONE_S = 10.0  # a deleted topic leaves the metadata of all brokers within about a second
 T = TypeVar("T")
 
@@ -200,19 +202,24 @@ class KafkaAdmin:
                 )
 
     def _coordinated(self, doing: str, call: Callable[[], T]) -> T:
-        """Run `call`; when the coordinator has moved, once more with a new client (its cache is never evicted)."""
+        """Run `call`; while the coordinator moves or is being made, again with a new client.
+
+        Its coordinator cache is never evicted.
+        """
         import kafka.errors as ke
 
-        try:
-            with translated(self._bootstrap, doing):
-                return call()
-        except Unreachable as error:
-            if not isinstance(error.__cause__, (ke.NotCoordinatorError, ke.CoordinatorNotAvailableError)):
-                raise
-        self._client.close()
-        self._client = self._connect()
-        with translated(self._bootstrap, doing):
-            return call()
+        give_up = time.monotonic() + _COORDINATOR_S
+        while True:
+            try:
+                with translated(self._bootstrap, doing):
+                    return call()
+            except Unreachable as error:
+                moving = (ke.NotCoordinatorError, ke.CoordinatorNotAvailableError, ke.CoordinatorLoadInProgressError)
+                if not isinstance(error.__cause__, moving) or time.monotonic() > give_up:
+                    raise
+            time.sleep(_PAUSE_S)
+            self._client.close()
+            self._client = self._connect()
 
     def close(self) -> None:
         """Disconnect."""
