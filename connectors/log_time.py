@@ -15,12 +15,13 @@ _NUMERIC = re.compile(
     r"(?P<a>\d{1,4})(?P<s>[./-])(?P<b>\d{1,2})(?P=s)(?P<c>\d{1,4})"
     r"(?:(?:T|,? +)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
     r" ?(?P<half>[AaPp][Mm])?)?"
-    r" ?(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2})?"
+    r" ?(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2})?",
+    re.ASCII,
 )
 _MIDNIGHT = re.compile(r"(.*T)24(:00:00(?:\.0+)?.*)", re.DOTALL)
 _ORDERS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_NAMED = re.compile(r"(\d{1,2})([ -])([A-Za-z]{3})[a-z]*\2(\d{2,4})(.*)", re.DOTALL)
+_NAMED = re.compile(r"(\d{1,2})([ -])([A-Za-z]{3})[a-z]*\2(\d{2,4})(.*)", re.DOTALL | re.ASCII)
 _EPOCHS = {"s": (9, 11, 1_000_000), "ms": (12, 14, 1_000), "us": (15, 17, 1)}
 
 
