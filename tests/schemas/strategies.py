@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from schemas.event import Event, Part
 from schemas.shape import _flat
 
-_MOMENTS = st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001
+_MOMENTS = st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC))
 
 
 def events(model: type[Event]) -> st.SearchStrategy[Any]:
@@ -56,29 +56,37 @@ def _value(annotation: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
         return st.lists(_value(args[0], []), max_size=4)
     if origin is dict:
         return st.dictionaries(_value(args[0], []), _value(args[1], []), max_size=4)
-    if annotation is str:
-        return _text(metadata)
-    if annotation is int:
-        low, high = _first(metadata, "ge"), _first(metadata, "le")
-        return st.integers(-(2**63) if low is None else low, 2**63 - 1 if high is None else high)
-    if annotation is Decimal:
-        places = _first(metadata, "decimal_places")
-        top = 10 ** _first(metadata, "max_digits") - 1
-        low = 0 if _first(metadata, "ge") == 0 else -top
-        return st.integers(low, top).map(lambda n: Decimal(n).scaleb(-places))
-    if annotation is AwareDatetime:
-        return _MOMENTS
+    return _plain(annotation, metadata)
+
+
+def _plain(annotation: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return st.sampled_from(list(annotation))
     if isinstance(annotation, type) and issubclass(annotation, Part):
         return _model(annotation)
-    plain: dict[Any, st.SearchStrategy[Any]] = {
-        bool: st.booleans(),
-        bytes: st.binary(max_size=100),
-        date: st.dates(),
-        UUID: st.uuids(),
+    plain: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {
+        str: lambda: _text(metadata),
+        int: lambda: _number(metadata),
+        Decimal: lambda: _money(metadata),
+        AwareDatetime: lambda: _MOMENTS,
+        bool: st.booleans,
+        bytes: lambda: st.binary(max_size=100),
+        date: st.dates,
+        UUID: st.uuids,
     }
-    return plain[annotation]
+    return plain[annotation]()
+
+
+def _number(metadata: list[Any]) -> st.SearchStrategy[int]:
+    low, high = _first(metadata, "ge"), _first(metadata, "le")
+    return st.integers(-(2**63) if low is None else low, 2**63 - 1 if high is None else high)
+
+
+def _money(metadata: list[Any]) -> st.SearchStrategy[Decimal]:
+    places = _first(metadata, "decimal_places")
+    top = 10 ** _first(metadata, "max_digits") - 1
+    low = 0 if _first(metadata, "ge") == 0 else -top
+    return st.integers(low, top).map(lambda n: Decimal(n).scaleb(-places))
 
 
 def _text(metadata: list[Any]) -> st.SearchStrategy[str]:
