@@ -1,0 +1,149 @@
+"""kill -9 at random moments while births run: nothing lost, nothing twice, every case ends right."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from bus.broker import launcher
+from bus.transport.kafka_reader import KafkaReader
+from tests.torture import births
+
+pytestmark = [pytest.mark.kafka, pytest.mark.torture]
+
+GROUP = "workflow.birth"
+SCALE = float(os.environ.get("SCALE", "1"))
+BIRTHS = int(3_000 * SCALE)
+KILLS = int(30 * SCALE)
+SEED = int(os.environ.get("SEED", "20261124"))
+
+
+def say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+
+
+@pytest.fixture
+def broker() -> Iterator[tuple[str, Path]]:
+    """A cluster of this test's own: it counts everything on it."""
+    folder = Path(tempfile.mkdtemp(prefix="agencybus-torture-"))
+    try:
+        cluster = launcher.up(folder / "broker", progress=say, port=launcher.free_port())
+        yield cluster.bootstrap, folder
+    finally:
+        launcher.down(folder / "broker", progress=say)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Stage:
+    """Our commands as processes on one broker; each keeps its output in a file."""
+
+    def __init__(self, bootstrap: str, folder: Path) -> None:
+        self._env = {
+            **os.environ,
+            "AGENCYBUS__BOOTSTRAP": bootstrap,
+            "AGENCYBUS__SESSION_TIMEOUT_MS": "6000",
+            "AGENCYBUS_WORKER_CHILD": "1",  # the worker itself, not its supervisor: this test is the supervisor
+        }
+        self._folder = folder
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        with (self._folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "bus.cli.main", *arguments], env=self._env, stdout=log, stderr=log
+            )
+        self.running.append(process)
+        return process
+
+    def worker(self, name: str, *, host: str, instance: str | None) -> tuple[subprocess.Popen[bytes], Path]:
+        ready = self._folder / f"{name}.ready"
+        ready.unlink(missing_ok=True)
+        static = ["--instance", instance] if instance else []
+        arguments = ["worker", "run", "birth", "--host", host, "--ready-file", str(ready), *static]
+        return self.start(name, arguments), ready
+
+    def end(self) -> None:
+        for process in self.running:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    def logs(self) -> str:
+        return "\n".join(f"== {p.name}\n{p.read_text()[-3_000:]}" for p in sorted(self._folder.glob("*.log")))
+
+
+@pytest.mark.parametrize("host", ["faust", "aiokafka"])
+def test_thirty_kills_while_births_run_lose_nothing_and_pay_nothing_twice(
+    broker: tuple[str, Path], host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bootstrap, folder = broker
+    share = 1 if host == "faust" else 3  # the plain host gets a third: the runner behind both is the same
+    total, kills = BIRTHS // share, KILLS // share
+    chance = random.Random(SEED)
+    stage = Stage(bootstrap, folder)
+    try:
+        done = stage.start("topics", ["topics", "apply"])
+        assert done.wait(60) == 0, stage.logs()
+        stage.start("offices", ["connector", "run", "offices"])
+        worker, ready = stage.worker("worker", host=host, instance="one")
+        stage.start(
+            "clinic", ["connector", "run", "clinic", "--births", str(total), "--seed", str(SEED), "--rate", "40"]
+        )
+        second: subprocess.Popen[bytes] | None = None
+        for number in range(kills):
+            wait_for(ready, worker, stage)
+            if number == kills // 3:
+                second, _ = stage.worker("second", host=host, instance=None)
+            if number == 2 * kills // 3 and second is not None:
+                second.send_signal(signal.SIGTERM)
+            pause(chance.uniform(0.05, 3.0))
+            worker.kill()
+            worker.wait()
+            worker, ready = stage.worker("worker", host=host, instance="one")
+        history = wait_for_all(bootstrap, total, stage)
+        wait_for(ready, worker, stage)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0, stage.logs()
+        wrong = births.anomalies(history)
+        with capsys.disabled():
+            say(f"\n{host}: {kills} kills, seed {SEED}: {history.counts()}; anomalies {len(wrong)}")
+        assert not wrong, "\n".join(wrong[:20]) + stage.logs()
+    finally:
+        stage.end()
+
+
+def pause(seconds: float) -> None:
+    """The random moment of a kill; real time is the subject here."""
+    time.sleep(seconds)
+
+
+def wait_for(ready: Path, worker: subprocess.Popen[bytes], stage: Stage) -> None:
+    deadline = time.monotonic() + 60
+    while not ready.exists():
+        assert worker.poll() is None, stage.logs()
+        assert time.monotonic() < deadline, "the worker is not ready in a minute\n" + stage.logs()
+        time.sleep(0.05)
+
+
+def wait_for_all(bootstrap: str, total: int, stage: Stage) -> births.History:
+    reader = KafkaReader(bootstrap)
+    deadline = time.monotonic() + 120
+    try:
+        while True:
+            history = births.read(reader, GROUP)
+            if len(history.stillborn) == total and len(history.outcomes) == total:
+                return history
+            assert time.monotonic() < deadline, f"{history.counts()}\n{births.anomalies(history)[:10]}\n{stage.logs()}"
+            time.sleep(1.0)
+    finally:
+        reader.close()
