@@ -7,6 +7,7 @@ would otherwise leak into every caller.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,13 @@ from typing import Any
 from bus.errors import BusError, Refused, Unreachable
 
 REMEDY = "Start a broker with `agencybus up`, or name a running one with --bootstrap HOST:PORT."
-_BOOTSTRAP_MS = 8_000  # long enough for a broker that is just starting to listen, short enough for a person
+_BOOTSTRAP_MS = 5_000  # long enough for a broker that is just starting to listen, short enough for a person
+
+
+# The clients' own log lines ("Unable connect to ...") go where a program's logging sends them, and nowhere without one:
+# what matters reaches the user as an error of ours.
+for _name in ("aiokafka", "kafka"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 def options(bootstrap: str, client_id: str) -> dict[str, Any]:
