@@ -34,8 +34,11 @@ class Child:
     def check(self) -> None:
         """Raises Void with the program's last words when it has ended by itself."""
         if self._process.poll() is not None:
-            words = self._output.read_text(errors="replace")[-2000:]
-            raise Void(f"the program ended with {self._process.returncode}:\n{words}")
+            raise self.failed(f"the program ended with {self._process.returncode}")
+
+    def failed(self, what: str) -> Void:
+        """The error that says what went wrong, with the program's last words."""
+        return Void(f"{what}:\n{self._output.read_text(errors='replace')[-2000:]}")
 
     def cpu_s(self) -> float:
         """Seconds of CPU (user and system) used so far by the program and its living descendants."""

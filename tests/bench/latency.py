@@ -22,7 +22,7 @@ from bus.wiring import connect_async
 from tests.bench import recorded
 from tests.bench.cluster import PARTITIONS, Cluster
 from tests.bench.report import Bar, Report, Row, Say
-from tests.bench.sides import AIOKAFKA, FAUST, PLAIN_FAUST, Side, fresh_group
+from tests.bench.sides import AIOKAFKA, FAUST, PLAIN_FAUST, Side, create_topics, fresh_group
 from tests.bench.statistics import Void, percentile, spread
 
 NAME = "latency"
@@ -42,7 +42,7 @@ def measure(cluster: Cluster, *, rounds: int, events: int, say: Say) -> Report:
         Void: when a follow-up is missing.
     """
     del events
-    cluster.create(recorded.TOPIC, recorded.FOLLOWED, recorded.PLAIN_TOPIC, recorded.PLAIN_FOLLOWED)
+    create_topics(cluster)
     found: dict[tuple[Side, int], list[list[float]]] = {}
     for number in range(rounds):
         for side, rates in RATES.items():

@@ -138,10 +138,12 @@ def _this() -> Any:
 
 def table(events: int) -> str:
     """The profile as a table, from two runs: one plain for the total, one with every stage watched."""
-    total = _seconds(events)
+    graph = compiler.compile_file(worker.process_file("recorded"), standard())
+    units = list(_units(ready.records(events, "profile")))
+    total = asyncio.run(_run(graph, units))
     stages = Stages()
     with _watched(stages):
-        watched = _seconds(events)
+        watched = asyncio.run(_run(graph, units))
     lines = [f"runner in process, {events} events: {total / events * 1e6:.1f} us per event ({events / total:,.0f}/s)"]
     lines.append(f"  {'stage':<38}{'us/event':>9}{'share':>8}{'calls/event':>13}")
     scale = 1e6 / events
@@ -151,12 +153,6 @@ def table(events: int) -> str:
     rest = watched - sum(stages.own.values())
     lines.append(f"  {'rest (asyncio, sending, settling)':<38}{rest * scale:>9.2f}{rest / watched:>8.1%}")
     return "\n".join(lines)
-
-
-def _seconds(events: int) -> float:
-    graph = compiler.compile_file(worker.process_file("recorded"), standard())
-    units = list(_units(ready.records(events, "profile")))
-    return asyncio.run(_run(graph, units))
 
 
 def _units(records: Sequence[Outgoing]) -> Iterator[Fetched]:
@@ -177,7 +173,7 @@ def _units(records: Sequence[Outgoing]) -> Iterator[Fetched]:
 async def _run(graph: Graph, units: Sequence[Fetched]) -> float:
     catalogue, clock = standard(), SystemClock()
     codec = Codec(catalogue)
-    extracts = {topic: compiler.extract(graph, topic) for topic in graph.listens}
+    extracts = {topic: compiler.extract([graph], topic, catalogue) for topic in graph.listens}
     made = Runner(
         {graph.hash: graph},
         intake=Intake(graph, catalogue=catalogue, codec=codec, extracts=extracts),

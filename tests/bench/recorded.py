@@ -17,6 +17,7 @@ from bus.publish import Publication
 from schemas.recorded import ActivityRecorded
 
 TOPIC, FOLLOWED = "replay.activity.recorded.v1", "replay.activity.followed.v1"
+LATE = "bus.deadline.missed.v1"  # the process may emit it; these cases have no deadline
 PLAIN_TOPIC, PLAIN_FOLLOWED = "bench.plain.recorded", "bench.plain.followed"
 EVENTS_PER_CASE = 20
 _START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)

@@ -15,9 +15,8 @@ from bus.broker import launcher
 from tests.bench import recorded
 from tests.bench.child import Child, running
 from tests.bench.cluster import Cluster
-from tests.bench.statistics import Void
 
-_READY_S = 90.0
+_READY_S = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +59,18 @@ def _await(holds: Callable[[], bool], child: Child) -> None:
     while not holds():
         child.check()
         if time.monotonic() > give_up:
-            raise Void(f"the worker was not ready in {_READY_S:.0f} s")
+            raise child.failed(f"not ready in {_READY_S:.0f} s")
         time.sleep(0.05)
 
 
 FAUST = Side("our worker, host faust", recorded.TOPIC, recorded.FOLLOWED, _ours("faust"))
 AIOKAFKA = Side("our worker, host aiokafka", recorded.TOPIC, recorded.FOLLOWED, _ours("aiokafka"))
 PLAIN_FAUST = Side("plain Faust", recorded.PLAIN_TOPIC, recorded.PLAIN_FOLLOWED, _plain_faust)
+
+
+def create_topics(cluster: Cluster) -> None:
+    """Every topic the sides share."""
+    cluster.create(recorded.TOPIC, recorded.FOLLOWED, recorded.LATE, recorded.PLAIN_TOPIC, recorded.PLAIN_FOLLOWED)
 
 
 def fresh_group(cluster: Cluster, side: Side) -> str:

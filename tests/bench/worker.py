@@ -16,7 +16,7 @@ from bus.wiring import connect
 from tests.bench import recorded
 from tests.bench.cluster import PARTITIONS, Cluster, append, cpu_per_event_us
 from tests.bench.report import Bar, Report, Row, Say
-from tests.bench.sides import AIOKAFKA, FAUST, PLAIN_FAUST, Side, fresh_group
+from tests.bench.sides import AIOKAFKA, FAUST, PLAIN_FAUST, Side, create_topics, fresh_group
 from tests.bench.statistics import Void, distinct, rate, ratios, spread
 
 NAME = "worker"
@@ -60,7 +60,7 @@ def measure(cluster: Cluster, *, rounds: int, events: int, say: Say) -> Report:
 
 
 def _publish(cluster: Cluster, events: int) -> None:
-    cluster.create(recorded.TOPIC, recorded.FOLLOWED, recorded.PLAIN_TOPIC, recorded.PLAIN_FOLLOWED)
+    create_topics(cluster)
     with connect(agency="replay", bootstrap=cluster.bootstrap) as bus:
         for result in bus.publish_all(recorded.publications(events, run="catchup")):
             if not isinstance(result, Receipt):
