@@ -1,0 +1,76 @@
+"""`lag`: the contract's document on real Kafka, ages in people's words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+
+from bus.cli import lag, main
+from bus.errors import Unreachable
+from bus.message import Outgoing, Partition
+from bus.ports import Admin, TopicState
+from bus.testing import eventually
+from bus.transport.kafka import KafkaTransport
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, None), (0.4, "0 s"), (59.0, "59 s"), (90.0, "2 min"), (3_600.0, "1.0 h"), (200_000.0, "2.3 d")],
+)
+def test_an_age_is_told_as_people_say_it(seconds: float | None, words: str | None) -> None:
+    assert lag._age(seconds) == words
+
+
+@pytest.mark.kafka
+def test_on_kafka_the_document_is_the_contract_s(
+    kafka: str, fresh: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic, group = f"{fresh('t')}.b.c.v1", fresh("g")
+    transport = KafkaTransport(bootstrap=kafka)
+    admin = transport.admin()
+    try:
+        admin.create(TopicState(topic, 2, 1, {"message.timestamp.type": "LogAppendTime"}))
+        asyncio.run(_append(transport, Partition(topic, 1)))
+        eventually(lambda: _committed(admin, group, {Partition(topic, 1): 1}))
+    finally:
+        admin.close()
+    assert main.main(["lag", "--json", "--group", group, "--bootstrap", kafka]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert list(told) == ["at", "rows"]
+    idle, behind = told["rows"]
+    age = behind.pop("oldest_age_s")
+    assert 0 <= age < 60
+    assert behind == {
+        "group": group,
+        "topic": topic,
+        "partition": 1,
+        "committed": 1,
+        "end": 3,
+        "lag": 2,
+        "state": "value",
+        "case": "case-1",
+    }
+    assert (idle["state"], idle["lag"], idle["committed"], idle["oldest_age_s"]) == ("not committed", None, None, None)
+    assert main.main(["lag", "--group", group, "--bootstrap", kafka]) == 0
+    assert "not committed" in capsys.readouterr().out
+
+
+async def _append(transport: KafkaTransport, place: Partition) -> None:
+    producer = transport.producer()
+    await producer.start()
+    try:
+        await producer.append(place, [Outgoing(b"case-%d" % n, b"") for n in range(3)])
+    finally:
+        await producer.stop()
+
+
+def _committed(admin: Admin, group: str, positions: dict[Partition, int]) -> bool:
+    """Commit; False while the cluster is still making its topic of commits."""
+    try:
+        admin.commit(group, positions)
+    except Unreachable:
+        return False
+    return True
