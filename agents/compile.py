@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agents import kinds
+from agents import kinds, timing
 from agents.definition import RESERVED, Process
 from agents.evaluate import CASE_FIELDS, Binding, Scope
 from agents.graph import (
@@ -108,6 +108,7 @@ def compile_document(source: Document[Process], catalogue: Catalogue) -> Graph:
         steps=walk.steps,
         layout=layout,
         agencies=walk.agencies,
+        deadline="" if process.deadline is None else timing.limit(process.deadline),
     )
 
 

@@ -116,9 +116,9 @@ class _Chart:
 
 def _escape(text: str) -> str:
     """Text inside a quoted Mermaid label; characters with a meaning become their codes."""
-    return "".join(f"#{ord(char)};" if char in _SPECIAL else max(char, " ") for char in text)
+    return "".join(f"#{ord(char)};" if char in _SPECIAL else char if char.isprintable() else " " for char in text)
 
 
 def _plain(text: str) -> str:
     """Text of an accessibility line: it ends at the line's end and knows no codes."""
-    return "".join(" " if char < " " or char in "{}" else char for char in text)
+    return "".join(char if char.isprintable() and char not in "{}" else " " for char in text)

@@ -171,6 +171,7 @@ class Graph:
         at: step -> address, for the steps that wait.
         reach: step that waits -> the topics some step after it listens to.
         due, late: the deadline of the whole case and the address of what it does.
+        deadline: the deadline of the whole case in words, empty when there is none.
         steps: step -> what people want to know, in the order of the file.
         layout: the block structure.
         agencies: topic -> the agency that owns it, for every topic emitted.
@@ -198,3 +199,4 @@ class Graph:
     steps: Mapping[str, Step]
     layout: tuple[Block, ...]
     agencies: Mapping[str, str]
+    deadline: str = ""

@@ -110,7 +110,7 @@ def _expression(value: Any) -> str | None:
 
 
 def _literal(name: str, info: FieldInfo, value: Any) -> None:
-    field: Any = Annotated[info.annotation, *info.metadata]
+    field: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
     adapter: TypeAdapter[Any] = TypeAdapter(field)
     try:
         adapter.validate_json(to_json(value), strict=True)
@@ -131,7 +131,7 @@ def _assignable(name: str, text: str, part: Checked, wanted: Type) -> None:
         raise ExpressionFault(f"{name}: {said} is {found.word}, the field takes {wanted.word}", "Map another field.")
     if found.word in {"object", "list", "other"} and found.model != wanted.model:
         raise ExpressionFault(f"{name}: {said} is another {found.word} than the field takes", "Map its fields.")
-    if wanted.choices and not set(found.choices) <= set(wanted.choices):
+    if wanted.choices and not (found.choices and set(found.choices) <= set(wanted.choices)):
         raise ExpressionFault(
             f"{name}: {said} can have values the field does not allow", f"Allowed: {', '.join(wanted.choices)}."
         )

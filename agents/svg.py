@@ -41,9 +41,14 @@ class _Shape:
 
 def svg(graph: Graph) -> str:
     """The process as an SVG document, ending in a newline."""
-    opening = _card("e", "Opens on", [opening_text(graph)])
+    opening = _card(
+        "e", "Opens on", [opening_text(graph), *([f"deadline of the case: {graph.deadline}"] if graph.deadline else [])]
+    )
     body = _sequence(graph, graph.layout, first=opening)
-    width, height = body.width + 2 * _COLUMN, body.height + 2 * _COLUMN + 2 * _LINE
+    width = body.width + 2 * _COLUMN
+    title = wrap(graph.title, max(20, body.width // 8))
+    top = _COLUMN + _LINE * (len(title) + 1)
+    height = body.height + _COLUMN + top
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
@@ -53,12 +58,12 @@ def svg(graph: Graph) -> str:
         f'<desc id="desc">{_escape(description(graph))}</desc>',
         f"<style>{_STYLE}</style>",
         (
-            '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">'
-            '<path d="M0 0L10 5L0 10z" fill="#3b5b78"/></marker></defs>'
+            '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" '
+            'orient="auto"><path d="M0 0L10 5L0 10z" fill="#3b5b78"/></marker></defs>'
         ),
         f'<rect width="{width}" height="{height}" fill="#fafbfc"/>',
-        _text(_COLUMN, _COLUMN, graph.title, "t"),
-        *body.paint(_COLUMN, _COLUMN + 2 * _LINE),
+        *(_text(_COLUMN, _COLUMN + _LINE * number, row, "t") for number, row in enumerate(title)),
+        *body.paint(_COLUMN, top),
         "</svg>",
         "",
     ]
@@ -103,6 +108,10 @@ def _card(style: str, title: str, said: Sequence[str], *, ends: bool = False) ->
 
 def _arrow(x: int, top: int, bottom: int) -> str:
     return f'<path class="a" marker-end="url(#tip)" d="M{x} {top}V{bottom - 1}"/>'
+
+
+def _line(x: int, top: int, length: int) -> str:
+    return f'<path class="a" d="M{x} {top}V{top + length}"/>'
 
 
 def _sequence(graph: Graph, blocks: Sequence[Block], first: _Shape | None = None) -> _Shape:
@@ -160,11 +169,12 @@ def _parted(graph: Graph, block: Block, step: Step) -> _Shape:
             parts.append(f'<path class="a" d="M{middle} {y + top}H{center}V{y + top + 6}"/>')
             parts += [_text(center, y + top + 6 + _LINE * (row + 1) - 4, text, "l", "middle")
                       for row, text in enumerate(label)]  # fmt: skip
-            parts.append(_arrow(center, start + 4, start + _GAP))
+            lead = _arrow(center, start + 4, start + _GAP) if column.height else _line(center, start + 4, _GAP - 4)
+            parts.append(lead)
             parts += column.paint(left, start + _GAP)
             if not column.ends:
                 bottom = start + _GAP + column.height
-                parts.append(f'<path class="a" d="M{center} {bottom}V{y + foot}H{middle}"/>')
+                parts.append(f'<path class="a" d="M{center} {bottom}V{y + foot - 10}H{middle}V{y + foot}"/>')
             left += column.width + _COLUMN
         return [*parts, "</g>"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from agents.definition import Span
+from agents.definition import Deadline, Span
 from agents.evaluate import Checked
 from agents.graph import Due
 from schemas.envelope import from_us, to_us
@@ -67,3 +67,8 @@ def words(span: Span) -> str:
     return " ".join(
         f"{count} {unit.removesuffix('s') if count == 1 else unit}" for unit, count in named.items() if count
     )
+
+
+def limit(deadline: Deadline) -> str:
+    """The deadline in words, such as ``within 3 days``."""
+    return f"by {deadline.at}" if deadline.at is not None else f"within {words(deadline)}"

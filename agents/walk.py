@@ -259,8 +259,7 @@ class Walk:
         if not isinstance(deadline, Deadline):
             return None, "", NOWHERE
         due, form = self.due(deadline, loc, scope)
-        text = f"by {deadline.at}" if deadline.at is not None else f"within {timing.words(deadline)}"
-        self._describe(name, deadline=text)
+        self._describe(name, deadline=timing.limit(deadline))
         return due, form, self.late(deadline.late, name, owner, loc, scope)
 
     def _emit(self, name: str, body: Body, topic: str, loc: Loc, scope: Scope, here: int, after: int) -> Scope:
