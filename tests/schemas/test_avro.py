@@ -15,11 +15,13 @@ from schemas.avro import canonical, schema_id, schema_of
 from schemas.birth import BenefitAssigned, BirthNotified
 from schemas.catalogue import standard
 from schemas.errors import SchemaRefused
+from schemas.event import Event
 from tests.schemas.samples import Everything
 
 
 def test_every_contract_gives_a_schema_both_libraries_take() -> None:
-    for model in (*standard().models(), Everything):
+    models: list[type[Event]] = [*standard().models(), Everything]
+    for model in models:
         schema = schema_of(model)
         fastavro.parse_schema(copy.deepcopy(schema))
         assert avro.schema.parse(json.dumps(schema)).fullname == f"{schema['namespace']}.{model.__name__}"

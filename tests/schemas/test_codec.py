@@ -26,7 +26,7 @@ from schemas.recorded import ActivityRecorded
 from tests.schemas.samples import Colour, Everything, Place
 from tests.schemas.strategies import events
 
-MODELS = (*standard().models(), Everything)
+MODELS: tuple[type[Event], ...] = (*standard().models(), Everything)
 CATALOGUE = Catalogue(MODELS)
 CODEC = Codec(CATALOGUE)
 SLOW = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)

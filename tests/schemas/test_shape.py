@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -103,7 +103,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Loop, ..., "contains itself"),
     (deep(MAX_DEPTH), ..., "deeper than 16"),
     (list[str], ["a"], "default"),
-    (Place, Place.model_construct(), "default"),
+    (Place, Place.model_construct(street="x", since=date(2026, 1, 1)), "default"),
     (Annotated[str, StringConstraints(strip_whitespace=True)], ..., "rewriting"),
     (Annotated[str, StringConstraints(to_lower=True)] | None, None, "rewriting"),
 ]
