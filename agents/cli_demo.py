@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bus.cli import context
+from bus.cli.progress import ProgressLine
 from bus.errors import UsageError
 
 if TYPE_CHECKING:  # imported where used, so that `--help` stays quick
@@ -81,7 +82,8 @@ def _broker(ctx: typer.Context) -> tuple[Settings, bool]:
             remedy=f"Stop it: AGENCYBUS__DATA_DIR={folder} agencybus down, and end its worker and offices.",
         )
     fresh_folder(folder)
-    cluster = launcher.up(folder / "broker", progress=context.note, cache=settings.cache_dir)
+    with ProgressLine() as progress:
+        cluster = launcher.up(folder / "broker", progress=progress, cache=settings.cache_dir)
     return settings.model_copy(update={"bootstrap": cluster.bootstrap}), True
 
 

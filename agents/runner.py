@@ -32,6 +32,7 @@ from schemas.envelope import to_us
 
 TAKE = 500  # records of one case partition decided at once; bounds a batch and the latency behind it
 PATIENCE_MS = 2_000
+GRACE_MS = 1_000  # brokers' clocks differ by less: an event may be stamped before the one that opens its case
 QUIET_US = 1_000_000
 MARKER_LIFE_US = 35 * 86_400_000_000  # longest input retention (30 days) and five for a redrive
 
@@ -187,8 +188,9 @@ class Runner:
     def _decide(self, number: int, limit: int, now_ms: int) -> _Decision:
         shelf = self._shelves[number]
         lane = self._merge.lanes[number]
-        decision = _Decision(lane.take(limit, now=now_ms, patience_ms=PATIENCE_MS))
-        for record in decision.taken:
+        taken = lane.take(limit, now=now_ms, patience_ms=PATIENCE_MS)
+        decision = _Decision(taken)
+        for index, record in enumerate(taken):
             arrival = self._intake.read(record, decision.dead)
             if arrival is None:
                 continue
@@ -196,6 +198,12 @@ class Runner:
             try:
                 self._step(shelf, decision, arrival)
             except Rejected as rejected:
+                if rejected.reason == "unopened" and lane.may_still_come(
+                    self._graph.opens_on, record.timestamp + GRACE_MS
+                ):
+                    lane.give_back(taken[index:])
+                    decision.taken = taken[:index]
+                    break
                 decision.dead.append(Dead(record, "case", rejected.reason, Kind.REFUSED))
             except Refused as refused:
                 decision.dead.append(Dead(record, "emit", refused.field, Kind.BUG))

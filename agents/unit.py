@@ -115,6 +115,10 @@ class Lane:
             self._blocked_since = now
         return now - self._blocked_since >= patience_ms
 
+    def may_still_come(self, topic: str, before: int) -> bool:
+        """Whether a record of `topic` older than `before` (ms) may still be unread."""
+        return not self.queues[topic] and self._seen[topic] < before
+
     def time(self) -> int | None:
         """How far (ms) this partition's time has come by itself: known only when nothing waits and all is read."""
         if any(self.queues.values()):

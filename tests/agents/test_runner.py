@@ -199,3 +199,26 @@ async def test_wherever_a_worker_dies_every_case_ends_and_each_output_is_one_eve
     assert not world.stored(f"{GROUP}.dead")
     for topic in (REQUEST, f"{GROUP}.archive"):
         assert len({record.key for record in world.stored(topic)}) == len(ids)
+
+
+async def test_an_event_stamped_just_before_the_one_that_opens_its_case_waits_for_it(world: World) -> None:
+    worker = world.worker()
+    births.register(world, "birth-1")
+    await worker.step()
+    assert not world.stored(f"{GROUP}.dead")
+    births.notify(world, "birth-1")
+    world.clock.advance(milliseconds=500)
+    await worker.step()
+    assert not world.stored(f"{GROUP}.dead")
+    assert isinstance(open_cases(world)["birth-1"], Stored)
+
+
+async def test_an_event_of_a_case_nobody_opened_is_a_dead_letter_once_its_opening_cannot_come_any_more(
+    world: World,
+) -> None:
+    worker = world.worker()
+    births.register(world, "birth-1")
+    world.clock.advance(milliseconds=1_001)
+    await worker.step()
+    (dead,) = world.stored(f"{GROUP}.dead")
+    assert dict(dead.headers)["dead_error"] == b"unopened"
