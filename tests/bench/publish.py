@@ -1,59 +1,113 @@
-"""Publishing: our typed, validated, acknowledged events against bare clients sending ready bytes.
+"""What typed publishing costs beside bare clients: one interleaved run, medians, JSON on stdout.
 
-Called by `tests.bench.__main__`; each measurement is one of the `send_*` programs in a process of its own, which prints
-its seconds and CPU. The trap it avoids: a client that only queued; every program ends when all is acknowledged.
+Run by hand: ``python -m tests.bench.publish HOST:PORT [--events N] [--rounds N]``. Not a test: it asserts nothing.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
-import uuid
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
 
-from tests.bench.child import result_of
-from tests.bench.cluster import Cluster
-from tests.bench.recorded import TOPIC
-from tests.bench.report import Bar, Report, Row, Say
-from tests.bench.statistics import Void, ratios, spread
+from bus.clock import SystemClock
+from bus.message import Receipt
+from bus.ports import TopicState
+from bus.publish import Publication, Publisher
+from bus.transport.kafka import KafkaTransport
+from schemas.birth import BirthNotified
+from schemas.catalogue import standard
+from schemas.codec import Codec
+from tests.bus.payloads import VALID
 
-NAME = "publish"
-MANY = "ours, publish_all"
-EACH = "ours, publish, one task per event"
-KAFKA_PYTHON = "bare kafka-python send"
-AIOKAFKA = "bare aiokafka send"
-PROGRAMS = {
-    MANY: ("tests.bench.send_ours", "all"),
-    KAFKA_PYTHON: ("tests.bench.send_kafka_python",),
-    EACH: ("tests.bench.send_ours", "each"),
-    AIOKAFKA: ("tests.bench.send_aiokafka",),
+TOPIC = "health.birth.notified.v1"
+
+
+async def typed(bootstrap: str, count: int) -> float:
+    """Ours: validated events, Avro, envelope, each acknowledged, many in flight."""
+    producer = KafkaTransport(bootstrap=bootstrap).producer()
+    await producer.start()
+    catalogue = standard()
+    publisher = Publisher(producer, Codec(catalogue), catalogue, agency="health", clock=SystemClock())
+    raw = json.dumps(VALID["birth.notified"])
+    await publisher.publish(BirthNotified.model_validate_json(raw), case="warm")
+    start = time.perf_counter()
+    outcomes = await publisher.publish_all(
+        Publication(event=BirthNotified.model_validate_json(raw), case=f"case-{i % 1000}", id=str(i))
+        for i in range(count)
+    )
+    took = time.perf_counter() - start
+    assert all(isinstance(o, Receipt) for o in outcomes)
+    await publisher.close()
+    await producer.stop()
+    return count / took
+
+
+async def bare_aiokafka(bootstrap: str, count: int) -> float:
+    """aiokafka `send` of ready bytes, acks=all, all futures awaited."""
+    import aiokafka
+
+    producer = aiokafka.AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
+    await producer.start()
+    value, headers = b"x" * 150, [("ce_id", b"1" * 32)] * 8
+    start = time.perf_counter()
+    sent = [await producer.send(TOPIC, value, key=b"case-%d" % (i % 1000), headers=headers) for i in range(count)]
+    await asyncio.gather(*sent)
+    took = time.perf_counter() - start
+    await producer.stop()
+    return count / took
+
+
+async def bare_kafka_python(bootstrap: str, count: int) -> float:
+    """kafka-python `send` of ready bytes, acks=all, flushed."""
+    import kafka
+
+    producer = kafka.KafkaProducer(bootstrap_servers=bootstrap, acks="all")
+    value, headers = b"x" * 150, [("ce_id", b"1" * 32)] * 8
+    start = time.perf_counter()
+    for i in range(count):
+        producer.send(TOPIC, value, key=b"case-%d" % (i % 1000), headers=headers)
+    producer.flush()
+    took = time.perf_counter() - start
+    producer.close()
+    return count / took
+
+
+CASES: dict[str, Callable[[str, int], Awaitable[float]]] = {
+    "typed": typed,
+    "aiokafka_send": bare_aiokafka,
+    "kafka_python_send": bare_kafka_python,
 }
 
 
-def measure(cluster: Cluster, *, rounds: int, events: int, say: Say) -> Report:
-    """Run every program `rounds` times, interleaved, on the topic of recorded events.
+def main() -> None:
+    """Run the rounds and print medians and ratios."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bootstrap")
+    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    admin = KafkaTransport(bootstrap=given.bootstrap).admin()
+    if TOPIC not in admin.topics():
+        admin.create(TopicState(TOPIC, 6, 1, {"message.timestamp.type": "LogAppendTime"}))
+    admin.close()
+    found: dict[str, list[float]] = {name: [] for name in CASES}
+    for _ in range(given.rounds):
+        for name, case in CASES.items():
+            found[name].append(asyncio.run(case(given.bootstrap, given.events)))  # type: ignore[arg-type]
+    medians = {name: round(statistics.median(rates)) for name, rates in found.items()}
+    document: dict[str, Any] = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "events_per_second": medians,
+        "typed_over_kafka_python": round(medians["typed"] / medians["kafka_python_send"], 2),
+        "typed_over_aiokafka": round(medians["typed"] / medians["aiokafka_send"], 2),
+    }
+    print(json.dumps(document))  # noqa: T201  # the result
 
-    Raises:
-        Void: when a program failed or not all of its records are stored.
-    """
-    cluster.create(TOPIC)
-    rates: dict[str, list[float]] = {name: [] for name in PROGRAMS}
-    cpu: dict[str, list[float]] = {name: [] for name in PROGRAMS}
-    for number in range(rounds):
-        for name, (module, *words) in PROGRAMS.items():
-            before = sum(cluster.ends(TOPIC).values())
-            run = f"pub-{uuid.uuid4().hex[:8]}"
-            told = json.loads(result_of(module, [cluster.bootstrap, str(events), run, *words]))
-            stored = sum(cluster.ends(TOPIC).values()) - before
-            if stored != events:
-                raise Void(f"{name}: {stored} of {events} records are stored")
-            rates[name].append(events / told["seconds"])
-            cpu[name].append(told["cpu_s"] / events * 1e6)
-            say(f"publish {number + 1}/{rounds} {name}: {rates[name][-1]:.0f}/s, {cpu[name][-1]:.0f} us CPU")
-    rows = [
-        Row(name, "events/s", spread(found), spread(ratios(found, rates[KAFKA_PYTHON])), spread(cpu[name]))
-        for name, found in rates.items()
-    ]
-    bars = [
-        Bar(f"{MANY}, x {KAFKA_PYTHON}", spread(ratios(rates[MANY], rates[KAFKA_PYTHON])).median, 4.0, at_least=True),
-        Bar(f"{MANY}, x {AIOKAFKA}", spread(ratios(rates[MANY], rates[AIOKAFKA])).median, 0.5, at_least=True),
-    ]
-    return Report(NAME, f"{events} events of one type, replicated ack each; ratio to {KAFKA_PYTHON}", rows, bars)
+
+if __name__ == "__main__":
+    main()
