@@ -56,8 +56,11 @@ def server_properties(node: Node, nodes: Sequence[Node], *, data: Path) -> str:
         "offsets.topic.num.partitions": 8,
         "transaction.state.log.num.partitions": 8,
         "share.coordinator.state.topic.num.partitions": 8,
-        # All nodes stop together here: the last one would wait 5 minutes for a quorum to take its leadership from it.
-        "controlled.shutdown.enable": "false",
+        # Several nodes stop together here: the last would wait 5 minutes for a quorum to take its leadership from it.
+        "controlled.shutdown.enable": str(len(nodes) == 1).lower(),
+        # A killed broker may register again only when its session has ended; 9 s by default.
+        "broker.session.timeout.ms": 6000,
+        "broker.heartbeat.interval.ms": 1000,
         "group.initial.rebalance.delay.ms": 0,  # the first member of a group starts at once
         "group.min.session.timeout.ms": 1000,  # tests kill workers and wait for their session to end
         "group.consumer.min.session.timeout.ms": 1000,
@@ -71,9 +74,10 @@ def server_properties(node: Node, nodes: Sequence[Node], *, data: Path) -> str:
 
 
 def _escaped(value: str) -> str:
-    """A value of a Java properties file, where the backslash escapes and only ASCII is read as it stands."""
+    """A value of a Java properties file, where the backslash escapes and only printable ASCII stands for itself."""
     return "".join(
-        "\\\\" if c == "\\" else c if c.isascii() else "".join(f"\\u{u:04x}" for u in _utf16(c)) for c in value
+        "\\\\" if c == "\\" else c if c.isascii() and c.isprintable() else "".join(f"\\u{u:04x}" for u in _utf16(c))
+        for c in value
     )
 
 

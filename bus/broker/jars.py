@@ -53,7 +53,7 @@ def ensure(cache: Path, *, progress: Progress, kafka_home: Path | None = None, b
 def fetch(jars: Sequence[Jar], *, folder: Path, base: str, progress: Progress) -> list[Path]:
     """Have every one of `jars` in `folder`, verified; `base` is the repository's address. Raises as `ensure`."""
     folder.mkdir(parents=True, exist_ok=True)
-    with exclusive(folder / ".lock"), ThreadPoolExecutor(_WORKERS) as pool:
+    with exclusive(folder / ".lock", progress=progress), ThreadPoolExecutor(_WORKERS) as pool:
         whole = list(pool.map(lambda jar: _is_whole(folder / jar.name, jar), jars))
         missing = [jar for jar, there in zip(jars, whole, strict=True) if not there]
         if missing:
@@ -70,10 +70,14 @@ def fetch(jars: Sequence[Jar], *, folder: Path, base: str, progress: Progress) -
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, *, progress: Progress) -> Iterator[None]:
     """Hold the file lock `path`; wait for another process that holds it. The kernel frees it when its holder dies."""
     with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(f"Waiting for another agencybus that works in {path.parent}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
@@ -144,6 +148,8 @@ def _download(jar: Jar, *, folder: Path, base: str, advance: Callable[[int], Non
     except OSError as exc:
         if exc.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _no_space(folder, jar.size) from exc
+        if isinstance(exc, urllib.error.HTTPError):
+            exc.close()
         reason = exc.reason if isinstance(exc, urllib.error.URLError) else exc
         raise Unreachable(
             f"Could not download {jar.name}: {reason}.",

@@ -17,54 +17,26 @@ from __future__ import annotations
 
 import random
 import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import platformdirs
 
-from bus.broker import config, jars, ports, probe, process, state
+from bus.broker import config, jars, ports, process, state
 from bus.broker.config import Node
 from bus.broker.jars import Progress
 from bus.broker.state import Kept
+from bus.broker.status import NodeStatus, Status, pid_of, status
 from bus.errors import BusError, Unreachable
 
 _START_S = 120.0
 _FORMAT_S = 60.0
 _STOP_S = 30.0
-NodeState = Literal["running", "starting", "stopped", "stale"]
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """One node: `state` is running (it answers), starting (it lives), stale (it died without `down`) or stopped."""
-
-    id: int
-    address: str
-    state: NodeState
-    pid: int | None
-    log: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What runs in a directory; no nodes when nothing was ever started there."""
-
-    directory: Path
-    cluster_id: str | None
-    nodes: tuple[NodeStatus, ...]
-
-    @property
-    def running(self) -> bool:
-        """Whether every node answers."""
-        return bool(self.nodes) and all(node.state == "running" for node in self.nodes)
-
-    @property
-    def bootstrap(self) -> str:
-        """The clients' addresses, ``host:port,...``."""
-        return ",".join(node.address for node in self.nodes)
+_PID_S = 10.0
+__all__ = ["Cluster", "NodeStatus", "Status", "down", "free_port", "status", "up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +78,7 @@ def up(
     directory = directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o700)
-    with jars.exclusive(directory / "lock"):
+    with jars.exclusive(directory / "lock", progress=progress):
         kept = state.load(directory)
         _check_wish(directory, kept, nodes=nodes, port=port)
         if (now := status(directory)).running:
@@ -139,6 +111,8 @@ class _PortLostError(Exception):
 
 
 def _check_wish(directory: Path, kept: Kept | None, *, nodes: int, port: int | None) -> None:
+    if "," in str(directory):
+        raise BusError(f"Kafka takes the comma in {directory} for a list.", remedy="Choose a directory without one.")
     if nodes not in (1, 3):
         raise BusError(f"A local cluster has 1 or 3 nodes, not {nodes}.", remedy="3 is the least that survives a loss.")
     if kept is not None and len(kept.nodes) != nodes:
@@ -157,7 +131,7 @@ def _check_wish(directory: Path, kept: Kept | None, *, nodes: int, port: int | N
 def _plan(directory: Path, *, nodes: int, port: int | None, progress: Progress) -> Kept:
     """Decide id and ports and write every node's files. A cluster of which a node lives keeps its ports."""
     kept = state.load(directory)
-    if kept is None or not any(_pid(directory, node) for node in kept.nodes):
+    if kept is None or not any(pid_of(directory, node) for node in kept.nodes):
         last = () if kept is None else kept.nodes
         chosen = ports.choose(nodes, port=port, last=last, pick=random.SystemRandom())
         wanted = last[0].port if last else ports.DEFAULT
@@ -181,18 +155,20 @@ def _format(directory: Path, kept: Kept, node: Node, *, path: Sequence[Path], pr
     if (folder / "data").exists():
         return
     progress(f"Formatting the storage of node {node.id}")
-    fresh = folder / "data.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    settings = folder / "format.properties"
-    state.write(settings, config.server_properties(node, kept.nodes, data=fresh))
+    for leftover in folder.glob("format-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    # A name of its own per try: the tool of a killed launcher may still be writing into the last one.
+    fresh = Path(tempfile.mkdtemp(prefix="format-", dir=folder))
+    settings = fresh / "server.properties"
+    state.write(settings, config.server_properties(node, kept.nodes, data=fresh / "data"))
     tool = process.command("kafka.tools.StorageTool", jars=path, heap_mb=128)
     process.run([*tool, "format", "-t", kept.cluster_id, "-c", str(settings)], timeout=_FORMAT_S)
-    settings.unlink()
-    fresh.replace(folder / "data")
+    (fresh / "data").replace(folder / "data")
+    shutil.rmtree(fresh)
 
 
 def _launch(directory: Path, node: Node, *, path: Sequence[Path], heap_mb: int) -> None:
-    if _pid(directory, node) is not None:
+    if pid_of(directory, node) is not None:
         return
     folder = state.home(directory, node)
     (folder / "pid.out").unlink(missing_ok=True)
@@ -207,36 +183,40 @@ def _await(directory: Path, kept: Kept, *, progress: Progress) -> Status:
     began = time.monotonic()
     while True:
         now = status(directory)
-        if now.running:
+        # Every node must see all others, or a topic with three replicas could not be made yet.
+        if all(node.sees == len(kept.nodes) for node in now.nodes):
             return now
         waited = time.monotonic() - began
         for node in now.nodes:
-            # The first second is the shell's: it has not written the pid yet.
-            if node.pid is None and waited > 1:
+            # No pid file yet: the shell that becomes the broker has not written it.
+            if node.state == "stale" or (node.state == "stopped" and waited > _PID_S):
                 raise _failure(node)
         if waited > _START_S:
-            late = next(node for node in now.nodes if node.state != "running")
+            late = min(now.nodes, key=lambda node: node.sees)
             raise Unreachable(
-                f"Node {late.id} does not serve after {_START_S:.0f} s; its log says: {_last_words(late)}",
+                f"Node {late.id} does not serve after {_START_S:.0f} s; its log says: "
+                f"{process.meaningful(_log_lines(late))}",
                 remedy=f"It goes on starting: try `agencybus status`, and see {late.log}.",
             )
-        ready = sum(node.state == "running" for node in now.nodes)
+        ready = sum(node.sees == len(kept.nodes) for node in now.nodes)
         progress(f"Starting Apache Kafka: {ready} of {len(kept.nodes)} node(s) serve after {waited:.0f} s")
         time.sleep(0.1)
 
 
 def _failure(node: NodeStatus) -> Exception:
-    words = _last_words(node)
-    if "BindException" in words or "Address already in use" in words:
+    lines = _log_lines(node)
+    if any("BindException" in line or "Address already in use" in line for line in lines):
         return _PortLostError(f"Another program took a port of node {node.id} while it started.")
+    words = process.meaningful(lines)
     return BusError(f"Node {node.id} ended while it started; its log says: {words}", remedy=f"See {node.log}.")
 
 
-def _last_words(node: NodeStatus) -> str:
+def _log_lines(node: NodeStatus) -> list[str]:
+    """What this start logged, else what Java itself printed."""
     for path in (node.log, node.log.with_name("pid.out")):
         if path.exists() and (lines := path.read_text(encoding="utf-8", errors="replace").splitlines()):
-            return process.meaningful(lines)
-    return "nothing"
+            return lines
+    return []
 
 
 def down(directory: Path, *, progress: Progress, locked: bool = False) -> int:
@@ -251,7 +231,7 @@ def down(directory: Path, *, progress: Progress, locked: bool = False) -> int:
     if not directory.exists():
         return 0
     if not locked:
-        with jars.exclusive(directory / "lock"):
+        with jars.exclusive(directory / "lock", progress=progress):
             return down(directory, progress=progress, locked=True)
     kept = state.load(directory)
     stopped = 0
@@ -266,28 +246,3 @@ def down(directory: Path, *, progress: Progress, locked: bool = False) -> int:
                 )
         pid_file.unlink(missing_ok=True)
     return stopped
-
-
-def status(directory: Path) -> Status:
-    """What runs in `directory`. Asks each node, so it can take a second. Raises BusError on a damaged state file."""
-    directory = directory.absolute()
-    kept = state.load(directory)
-    if kept is None:
-        return Status(directory, None, ())
-    return Status(directory, kept.cluster_id, tuple(_node_status(directory, kept, node) for node in kept.nodes))
-
-
-def _node_status(directory: Path, kept: Kept, node: Node) -> NodeStatus:
-    pid = _pid(directory, node)
-    condition: NodeState
-    if pid is None:
-        condition = "stale" if state.pid_path(directory, node).exists() else "stopped"
-    else:
-        answer = probe.ask(node.address, timeout=1.0)
-        ours = answer is not None and answer.cluster_id == kept.cluster_id and node.id in answer.brokers
-        condition = "running" if ours else "starting"
-    return NodeStatus(node.id, node.address, condition, pid, state.home(directory, node) / "server.log")
-
-
-def _pid(directory: Path, node: Node) -> int | None:
-    return process.living(state.pid_path(directory, node), marker=str(state.config_path(directory, node)))

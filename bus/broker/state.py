@@ -13,7 +13,6 @@ import base64
 import json
 import os
 import uuid
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -89,8 +88,3 @@ def config_path(directory: Path, node: Node) -> Path:
 def pid_path(directory: Path, node: Node) -> Path:
     """The node's pid file."""
     return home(directory, node) / "pid"
-
-
-def same_shape(kept: Kept, nodes: Sequence[Node]) -> bool:
-    """Whether `nodes` are the ids that the data were formatted for."""
-    return [node.id for node in kept.nodes] == [node.id for node in nodes]
