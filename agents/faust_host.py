@@ -183,7 +183,7 @@ def build_app(settings: HostSettings, **overrides: object) -> UnitApp:
     options: dict[str, Any] = {
         "broker": [f"kafka://{address}" for address in settings.bootstrap.split(",")],
         "store": "memory://",
-        "consumer_group_instance_id": settings.instance or "",
+        "consumer_group_instance_id": settings.instance,  # "" would make every worker one static member
         "consumer_auto_offset_reset": "earliest",
         "broker_session_timeout": settings.session_timeout_ms / 1000,
         "broker_heartbeat_interval": settings.heartbeat_ms / 1000,
