@@ -20,7 +20,7 @@ from bus.errors import BusError, OutcomeUnknown, Refused, Unreachable
 from bus.message import Message, Outgoing, Partition, Receipt
 from bus.partitioner import partition_for
 from bus.ports import Clock, Producer
-from bus.transport.rules import BATCH_BYTES, check_sizes, record_bytes
+from bus.transport.rules import BATCH_BYTES, check_size, record_bytes
 from schemas import names
 from schemas.catalogue import Catalogue
 from schemas.envelope import SOURCE_PREFIX, Envelope, format_time, to_headers
@@ -32,6 +32,7 @@ _FRAME = 5  # zero byte and schema id before the payload; not part of what an ev
 _LANE_BYTES = BATCH_BYTES - 1_000  # one append stays one batch, so that first offset + i is exact
 _LANE_RECORDS = 2_000
 _QUEUED = 10_000
+_TURN = 500  # events encoded between two turns of the event loop: about 20 ms
 
 
 class Encoder(Protocol):
@@ -202,7 +203,9 @@ class Publisher:
         wait = _Wait()
         wait.left = 1  # this call's own hold, so that an early ack does not end the wait
         results: list[_Item | BusError] = []
-        for said in publications:
+        for count, said in enumerate(publications, 1):
+            if count % _TURN == 0:
+                await asyncio.sleep(0)  # let the lanes send what is encoded while the rest is being encoded
             if isinstance(said, BusError):
                 results.append(said)
                 continue
@@ -225,6 +228,8 @@ class Publisher:
         if self._closed:
             raise Refused("The publisher is closed.", field="publisher")
         topic, key, event_id, record = self._record(said)
+        size = record_bytes(record)
+        check_size(size, limit=_LANE_BYTES)
         try:
             count = await self._producer.partitions(topic)
             if self._free <= 0:
@@ -232,7 +237,7 @@ class Publisher:
         except BusError as error:
             raise _named(error, event_id) from error
         self._free -= 1
-        item = _Item(event_id, record, _now() + self._deadline_s, wait, record_bytes(record))
+        item = _Item(event_id, record, _now() + self._deadline_s, wait, size)
         wait.left += 1
         partition = Partition(topic, partition_for(key, count))
         lane = self._lanes.get(partition)
@@ -275,7 +280,6 @@ class Publisher:
         )
         key_bytes = key.encode()
         record = Outgoing(key_bytes, value, tuple(to_headers(envelope)))
-        check_sizes((record,), limit=_LANE_BYTES)
         return topic, key_bytes, event_id, record
 
     def _type(self, model: type[Event]) -> tuple[str, str]:

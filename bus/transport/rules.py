@@ -33,13 +33,21 @@ def check_sizes(records: Sequence[Outgoing], *, limit: int = BATCH_BYTES) -> Non
     if not records:
         raise ValueError("append needs at least one record")
     for record in records:
-        size = record_bytes(record) + _BATCH_OVERHEAD
-        if size > limit:
-            raise Refused(
-                f"The record is {size:,} bytes with its headers; the limit is {limit:,}.",
-                field="record",
-                remedy="Publish a reference to the document instead of its content.",
-            )
+        check_size(record_bytes(record), limit=limit)
+
+
+def check_size(size: int, *, limit: int = BATCH_BYTES) -> None:
+    """Refuse a record of `size` bytes (see `record_bytes`) that no batch of `limit` bytes can hold.
+
+    Raises:
+        Refused: naming both sizes.
+    """
+    if size + _BATCH_OVERHEAD > limit:
+        raise Refused(
+            f"The record is {size:,} bytes with its headers; the limit is {limit:,}.",
+            field="record",
+            remedy="Publish a reference to the document instead of its content.",
+        )
 
 
 def no_topic(topic: str) -> Refused:
