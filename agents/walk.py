@@ -8,88 +8,55 @@ designer gets all of them, each with its line and what to write instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
 
-from agents import evaluate, mapping, timing
-from agents.definition import RESERVED, Arm, Body, Deadline, Late, Process, Repeat, Wait
+from agents import evaluate, timing
+from agents.definition import RESERVED, Arm, Body, Deadline, Late, Repeat, Wait
 from agents.evaluate import DEADLINE_FIELDS, Binding, Checked, Scope
-from agents.expression import Const, ExpressionFault, Path, parse
+from agents.expression import Const
+from agents.gather import Gather, Loc, Spot, Waiting
 from agents.graph import (
     CASE_STEP,
     NOWHERE,
     Again,
     Block,
     Due,
-    Emit,
     End,
     Fork,
     Guard,
     Join,
     Listen,
-    Node,
     Step,
     Stop,
     Switch,
 )
 from agents.graph import Repeat as RepeatNode
 from agents.graph import Wait as WaitNode
-from bus.document import Document
-from bus.errors import Finding
-from schemas import names
 from schemas.bus_events import DeadlineMissed
-from schemas.catalogue import Catalogue, EventType
-from schemas.errors import NameRefused, UnknownType
 
-Loc = tuple[str | int, ...]
 Items = Sequence[Mapping[str, Body]]
 _LATE_KINDS = frozenset({"emit", "switch", "end"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A listen met on the walk, for the check of branches that wait for the same topic."""
-
-    topic: str
-    guarded: bool
-    loc: Loc
-
-
 @dataclass(slots=True)
-class Walk:
-    """One walk over one definition.
+class Walk(Gather):
+    """A walk that knows every kind of step."""
 
-    Args:
-        document: the file. catalogue: the event types there are.
-
-    What is gathered: `findings`; the `program` and its `form` (address -> what the node does, as text, for the content
-    hash); `steps`; `needs` (topic -> field paths); `timed` (names whose event time is read); `uses_case`; `agencies`
-    (emitted topic -> owner); `listens` in order.
-    """
-
-    document: Document[Process]
-    catalogue: Catalogue
-    findings: list[Finding] = field(default_factory=list)
-    program: list[Node | None] = field(default_factory=list)
-    form: dict[int, str] = field(default_factory=dict)
-    steps: dict[str, Step] = field(default_factory=dict)
-    needs: dict[str, set[str]] = field(default_factory=dict)
-    timed: set[str] = field(default_factory=set)
-    uses_case: bool = False
-    agencies: dict[str, str] = field(default_factory=dict)
-    listens: list[_Waiting] = field(default_factory=list)
     _in_late: bool = False
 
     def sequence(self, items: Items, loc: Loc, scope: Scope, after: int) -> tuple[int, Scope | None, tuple[Block, ...]]:
         """Walk steps one after the other.
 
         Args:
-            items: the steps. loc: where they stand. scope: what is bound before them. after: the address that follows.
+            items: the steps.
+            loc: where they stand.
+            scope: what is bound before them.
+            after: the address that follows.
 
         Returns:
             The address of the first, the scope behind the last (None when no way leads there), and the blocks.
         """
-        addresses = [*(self._reserve() for _ in items), after]
+        addresses = [*(self.reserve() for _ in items), after]
         current: Scope | None = scope
         blocks: list[Block] = []
         for index, item in enumerate(items):
@@ -99,27 +66,15 @@ class Walk:
                 self.fault("unreachable", f"{name} is never reached: the step before it ends the case.", place,
                            fix="Remove it, or move it before that step.")  # fmt: skip
                 break
-            current, block = self._step(name, body, place, current, addresses[index], addresses[index + 1])
+            current, block = self._step(body, Spot(name, place, current, addresses[index], addresses[index + 1]))
             blocks.append(block)
         return addresses[0], current, tuple(blocks)
-
-    def fault(self, rule: str, message: str, loc: Loc, *, fix: str) -> None:
-        """Note a fault."""
-        self.findings.append(self.document.finding(rule, message, *loc, fix=fix))
-
-    def type_of(self, topic: str, loc: Loc) -> EventType | None:
-        """The event type of a topic, noting a fault when there is none."""
-        try:
-            return self.catalogue.topic(topic)
-        except UnknownType as unknown:
-            self.fault("unknown-type", f"{unknown}".rstrip(".") + ".", loc, fix="Write a topic of the catalogue.")
-            return None
 
     def due(self, deadline: Deadline, loc: Loc, scope: Scope) -> tuple[Due | None, str]:
         """When a deadline falls due, and the same as text."""
         if deadline.at is None:
             return timing.after(deadline), f"after {timing.words(deadline)}"
-        part = self._expression(deadline.at, (*loc, "at"), scope)
+        part = self.time(deadline.at, (*loc, "at"), scope)
         return (None, "") if part is None else (timing.at(part), f"at {part.tree!r}")
 
     def late(self, late: Late | None, step: str, owner: str, loc: Loc, scope: Scope) -> int:
@@ -128,71 +83,23 @@ class Walk:
             return NOWHERE
         loc = (*loc, "late")
         scope = scope.bind("deadline", Binding("deadline", DEADLINE_FIELDS))
-        stop = self._put(self._reserve(), Stop(), "stop")
+        stop = self.put(self.reserve(), Stop(), "stop")
         if late.end is not None:
-            return self._put(self._reserve(), End(step, late.end), f"end {late.end}")
+            return self.put(self.reserve(), End(step, late.end), f"end {late.end}")
         if late.emit is not None:
             found = self.type_of(late.emit, (*loc, "emit"))
             given = dict(late.with_ or {})
             if found is not None and found.model is DeadlineMissed:
                 named = {"process": self.document.value.process, "step": step, "owner": owner, "due": "deadline.due"}
                 given = {**named, **given}
-            return self._emission(self._reserve(), step, found, given, loc, scope, stop)
+            return self.emission(Spot(step, loc, scope, self.reserve(), stop), found, given)
         self._in_late = True
         entry, _, _ = self.sequence(late.do or [], (*loc, "do"), scope, stop)
         self._in_late = False
         return entry
 
-    def use(self, paths: frozenset[Path], scope: Scope) -> None:
-        """Note what a case has to keep so that these paths can be read."""
-        for path in paths:
-            binding = scope.names[path.name]
-            if binding.source == "case":
-                self.uses_case = True
-            elif binding.source == "deadline":
-                continue
-            elif path.field == "time" and "time" not in getattr(binding.fields, "model_fields", {}):
-                self.timed.add(path.name)
-            else:
-                self.needs.setdefault(binding.source, set()).add(path.field)
-
-    def owner(self, owner: str | None, loc: Loc, what: str) -> str:
-        """Check an owner, noting a fault when it is missing or no agency."""
-        if owner is None:
-            self.fault("owner-missing", f"{what} has no owner.", loc, fix="Add `owner: <agency>`: who answers for it.")
-            return ""
-        try:
-            return names.agency(owner)
-        except NameRefused as refused:
-            self.fault("owner", f"{refused}.", (*loc, "owner"), fix="Write the agency's name, such as justice.")
-            return ""
-
-    def _reserve(self) -> int:
-        self.program.append(None)
-        return len(self.program) - 1
-
-    def _put(self, address: int, node: Node, form: str) -> int:
-        self.program[address] = node
-        self.form[address] = form
-        return address
-
-    def _expression(self, text: str | bool, loc: Loc, scope: Scope, *, wants: str = "time") -> Checked | None:
-        """Check an expression that must give a time or a condition, noting its fault."""
-        try:
-            tree = Const(text) if isinstance(text, bool) else parse(text)
-            part = evaluate.condition(tree, scope) if wants == "condition" else evaluate.check(tree, scope)
-            if wants == "time" and part.type.word != "time":
-                raise ExpressionFault(f"{text} is {part.type}, not a time", "Use a field with a time of day.")
-        except ExpressionFault as fault:
-            self.fault("expression", f"{fault.message}.", loc, fix=fault.fix)
-            return None
-        self.use(part.paths, scope)
-        return part
-
-    def _condition(self, text: str | bool, loc: Loc, scope: Scope) -> Checked | None:
-        return self._expression(text, loc, scope, wants="condition")
-
-    def _step(self, name: str, body: Body, loc: Loc, scope: Scope, here: int, after: int) -> tuple[Scope | None, Block]:
+    def _step(self, body: Body, spot: Spot) -> tuple[Scope | None, Block]:  # noqa: PLR0911  # one return per kind
+        name, loc = spot.name, spot.loc
         if name in self.steps or name == CASE_STEP:
             line = self.steps[name].line if name in self.steps else 0
             self.fault("duplicate-step", f"{name} is the name of another step (line {line}).", loc,
@@ -208,43 +115,41 @@ class Walk:
         if self._in_late and body.kind not in _LATE_KINDS:
             self.fault("late", f"{name}: a passed deadline cannot {body.kind}.", loc, fix="Use emit, switch and end.")
         if body.listen is not None:
-            return self._listen(name, body, body.listen, loc, scope, here, after), Block(name)
+            return self._listen(body, body.listen, spot), Block(name)
         if body.emit is not None:
-            return self._emit(name, body, body.emit, loc, scope, here, after), Block(name)
+            return self._emit(body, body.emit, spot), Block(name)
         if body.wait is not None:
-            return self._wait(name, body.wait, loc, scope, here, after), Block(name)
+            return self._wait(body.wait, spot), Block(name)
         if body.end is not None:
-            self._put(here, End(name, body.end), f"end {body.end}")
-            self._describe(name, waits_for="", title=body.title or f"end: {body.end}")
+            self.put(spot.here, End(name, body.end), f"end {body.end}")
+            self.describe(name, waits_for="", title=body.title or f"end: {body.end}")
             return None, Block(name)
         if body.switch is not None:
-            return self._switch(name, body.switch, (*loc, "switch"), scope, here, after)
+            return self._switch(body.switch, spot)
         if body.fork is not None:
-            return self._fork(name, body.fork, (*loc, "fork"), scope, here, after)
+            return self._fork(body.fork, spot)
         assert body.repeat is not None
-        return self._repeat(name, body.repeat, (*loc, "repeat"), scope, here, after)
+        return self._repeat(body.repeat, spot)
 
-    def _describe(self, name: str, **facts: Any) -> None:
-        self.steps[name] = replace(self.steps[name], **facts)
-
-    def _listen(self, name: str, body: Body, topic: str, loc: Loc, scope: Scope, here: int, after: int) -> Scope:
+    def _listen(self, body: Body, topic: str, spot: Spot) -> Scope:
+        name, loc, scope = spot.name, spot.loc, spot.scope
         found = self.type_of(topic, (*loc, "listen"))
         owner = self.owner(body.owner, loc, name)
         bind = body.as_ or name
         if bind in scope.names or bind in RESERVED:
-            self.fault("shadowing", f"{bind!r} already names something else here.", loc,
+            self.fault("shadowing", f"{bind!r} already names something else spot.here.", loc,
                        fix="Bind the event to another name with `as`.")  # fmt: skip
         due, due_form, late = self._deadline(name, body, owner, loc, scope)
         if found is None:
             return scope
         inside = scope.bind(bind, Binding(topic, found.model))
-        where = None if body.where is None else self._condition(body.where, (*loc, "where"), inside)
-        self.listens.append(_Waiting(topic, body.where is not None, loc))
+        where = None if body.where is None else self.condition(body.where, (*loc, "where"), inside)
+        self.listens.append(Waiting(topic, body.where is not None, loc))
         self.needs.setdefault(topic, set())
         guard = None if where is None else where.guard()
-        form = f"listen {name} {topic} {bind} {where.tree if where else None!r} {due_form} {late} {after}"
-        self._put(here, Listen(name, topic, bind, guard, False, due, late, after), form)  # noqa: FBT003  # set at the end
-        self._describe(name, topic=topic, waits_for=f"{found.model.contract.replace('.', ' ')} from {found.agency}")
+        form = f"listen {name} {topic} {bind} {where.tree if where else None!r} {due_form} {late} {spot.after}"
+        self.put(spot.here, Listen(name, topic, bind, guard, False, due, late, spot.after), form)  # noqa: FBT003  # set at the end
+        self.describe(name, topic=topic, waits_for=f"{found.model.contract.replace('.', ' ')} from {found.agency}")
         return inside if where is None else inside.knowing(evaluate.present_if(where.tree, holds=True))
 
     def _deadline(self, name: str, body: Body, owner: str, loc: Loc, scope: Scope) -> tuple[Due | None, str, int]:
@@ -259,65 +164,39 @@ class Walk:
         if not isinstance(deadline, Deadline):
             return None, "", NOWHERE
         due, form = self.due(deadline, loc, scope)
-        self._describe(name, deadline=timing.limit(deadline))
+        self.describe(name, deadline=timing.limit(deadline))
         return due, form, self.late(deadline.late, name, owner, loc, scope)
 
-    def _emit(self, name: str, body: Body, topic: str, loc: Loc, scope: Scope, here: int, after: int) -> Scope:
+    def _emit(self, body: Body, topic: str, spot: Spot) -> Scope:
+        name, loc, scope = spot.name, spot.loc, spot.scope
         found = self.type_of(topic, (*loc, "emit"))
         if body.owner is not None:
             self.owner(body.owner, loc, name)
-        self._emission(here, name, found, body.with_ or {}, loc, scope, after)
+        self.emission(spot, found, body.with_ or {})
         if found is not None:
-            self._describe(name, topic=topic, owner=body.owner or found.agency)
+            self.describe(name, topic=topic, owner=body.owner or found.agency)
         return scope
 
-    def _emission(
-        self,
-        here: int,
-        name: str,
-        found: EventType | None,
-        given: Mapping[str, Any],
-        loc: Loc,
-        scope: Scope,
-        after: int,
-    ) -> int:
-        """Put an emit node at `here`, noting what is wrong with its mapping."""
-        if found is None:
-            return here
-        built = mapping.build(found.model, given, scope)
-        if isinstance(built, list):
-            for fault in built:
-                place = (*loc, "with", fault.field) if fault.field else (*loc, "emit")
-                self.fault("mapping", f"{fault.message}.", place, fix=fault.fix)
-            return here
-        self.use(built.paths, scope)
-        self.agencies[found.topic] = found.agency
-        return self._put(
-            here,
-            Emit(name, found.topic, found.agency, built.fill, after),
-            f"emit {name} {found.topic} {built.form} {after}",
-        )
-
-    def _wait(self, name: str, wait: Wait, loc: Loc, scope: Scope, here: int, after: int) -> Scope:
+    def _wait(self, wait: Wait, spot: Spot) -> Scope:
+        name, loc, scope, here, after = spot.name, spot.loc, spot.scope, spot.here, spot.after
         if wait.for_ is not None:
             text = f"{timing.words(wait.for_)} to pass"
-            self._put(here, WaitNode(name, timing.after(wait.for_), after), f"wait {name} {wait.for_!r} {after}")
+            self.put(here, WaitNode(name, timing.after(wait.for_), after), f"wait {name} {wait.for_!r} {after}")
         else:
             assert wait.until is not None
             text = wait.until
-            part = self._expression(wait.until, (*loc, "wait", "until"), scope)
+            part = self.time(wait.until, (*loc, "wait", "until"), scope)
             if part is None:
                 return scope
             if part.type.nullable:
                 self.fault("wait", f"{wait.until} may be missing, and the case would wait for ever.", (*loc, "wait"),
                            fix=f"Ask before, in a switch: `when: {wait.until} is null`.")  # fmt: skip
-            self._put(here, WaitNode(name, timing.at(part), after), f"wait {name} {part.tree!r} {after}")
-        self._describe(name, waits_for=text)
+            self.put(here, WaitNode(name, timing.at(part), after), f"wait {name} {part.tree!r} {after}")
+        self.describe(name, waits_for=text)
         return scope
 
-    def _switch(
-        self, name: str, arms: Sequence[Arm], loc: Loc, scope: Scope, here: int, after: int
-    ) -> tuple[Scope | None, Block]:
+    def _switch(self, arms: Sequence[Arm], spot: Spot) -> tuple[Scope | None, Block]:
+        name, loc, scope = spot.name, (*spot.loc, "switch"), spot.scope
         ways: list[Scope] = []
         inner: list[tuple[str, tuple[Block, ...]]] = []
         guards: list[tuple[Guard, int]] = []
@@ -330,13 +209,13 @@ class Walk:
             if arm.else_ is not None:
                 if index < len(arms) - 1:
                     self.fault("switch-else", "else is not the last arm.", place, fix="Move else to the end.")
-                otherwise, behind, blocks = self.sequence(arm.else_, (*place, "else"), rest, after)
+                otherwise, behind, blocks = self.sequence(arm.else_, (*place, "else"), rest, spot.after)
                 inner.append(("else", blocks))
             else:
                 assert arm.when is not None
-                part = self._condition(arm.when, (*place, "when"), rest)
+                part = self.condition(_text(arm.when), (*place, "when"), rest)
                 inside = rest if part is None else rest.knowing(evaluate.present_if(part.tree, holds=True))
-                entry, behind, blocks = self.sequence(arm.do or [], (*place, "do"), inside, after)
+                entry, behind, blocks = self.sequence(arm.do or [], (*place, "do"), inside, spot.after)
                 inner.append((str(arm.when), blocks))
                 if part is not None:
                     rest = rest.knowing(evaluate.present_if(part.tree, holds=False))
@@ -345,7 +224,7 @@ class Walk:
                     form.append(f"{part.tree!r} -> {entry}")
             if behind is not None:
                 ways.append(behind)
-        self._put(here, Switch(tuple(guards), otherwise), f"switch {form} {otherwise}")
+        self.put(spot.here, Switch(tuple(guards), otherwise), f"switch {form} {otherwise}")
         if len(conditions) == sum(arm.when is not None for arm in arms):
             self._coverage(name, arms, conditions, scope, loc)
         return (Scope.merged(ways) if ways else None), Block(name, tuple(inner))
@@ -367,17 +246,21 @@ class Walk:
                        (*loc, len(arms) - 1), fix="Remove else, or an arm.")  # fmt: skip
         places = [place for place, arm in enumerate(arms) if arm.when is not None]
         for index in idle:
-            self.fault("unreachable", f"{name}: this arm is never taken, arms before it cover it.", (*loc, places[index]),
-                       fix="Remove it, or move it up.")  # fmt: skip
+            place = (*loc, places[index])
+            self.fault(
+                "unreachable",
+                f"{name}: an arm never taken, those before cover it.",
+                place,
+                fix="Remove it, or move it up.",
+            )
 
-    def _fork(
-        self, name: str, branches: Mapping[str, Items], loc: Loc, scope: Scope, here: int, after: int
-    ) -> tuple[Scope | None, Block]:
-        join = self._put(self._reserve(), Join(name, after), f"join {name} {after}")
+    def _fork(self, branches: Mapping[str, Items], spot: Spot) -> tuple[Scope | None, Block]:
+        name, loc, scope = spot.name, (*spot.loc, "fork"), spot.scope
+        join = self.put(self.reserve(), Join(name, spot.after), f"join {name} {spot.after}")
         entries: list[int] = []
         inner: list[tuple[str, tuple[Block, ...]]] = []
         behind: Scope | None = scope
-        before: list[_Waiting] = []
+        before: list[Waiting] = []
         for label, items in branches.items():
             place = (*loc, label)
             if not items:
@@ -389,10 +272,10 @@ class Walk:
             self._competing(before, self.listens[first:])
             before += self.listens[first:]
             behind = None if behind is None or end is None else self._both(behind, end, scope, place)
-        self._put(here, Fork(name, tuple(entries)), f"fork {name} {entries}")
+        self.put(spot.here, Fork(name, tuple(entries)), f"fork {name} {entries}")
         return behind, Block(name, tuple(inner))
 
-    def _competing(self, before: list[_Waiting], now: list[_Waiting]) -> None:
+    def _competing(self, before: list[Waiting], now: list[Waiting]) -> None:
         """Two branches that wait for one topic must say which event is whose."""
         for waiting in now:
             for other in before:
@@ -411,12 +294,11 @@ class Walk:
             )
         return Scope({**behind.names, **fresh}, behind.present | end.present)
 
-    def _repeat(
-        self, name: str, loop: Repeat, loc: Loc, scope: Scope, here: int, after: int
-    ) -> tuple[Scope | None, Block]:
-        again = self._reserve()
+    def _repeat(self, loop: Repeat, spot: Spot) -> tuple[Scope | None, Block]:
+        name, loc, scope = spot.name, (*spot.loc, "repeat"), spot.scope
+        again = self.reserve()
         entry, behind, blocks = self.sequence(loop.do, (*loc, "do"), scope, again)
-        self._put(here, RepeatNode(name, entry), f"repeat {name} {entry}")
+        self.put(spot.here, RepeatNode(name, entry), f"repeat {name} {entry}")
         if not _pauses(loop.do):
             self.fault("repeat-spins", f"{name} can go round without waiting for anything.", loc,
                        fix="Put a listen, or a wait with `for`, on each way through its steps.")  # fmt: skip
@@ -424,11 +306,19 @@ class Walk:
             self.fault("unreachable", f"{name} never goes round: its steps end the case.", (*loc, "until"),
                        fix="Write the steps without repeat.")  # fmt: skip
         else:
-            part = self._condition(loop.until, (*loc, "until"), behind)
+            part = self.condition(_text(loop.until), (*loc, "until"), behind)
             until: Callable[..., bool] = (lambda _: True) if part is None else part.guard()
             shown = None if part is None else part.tree
-            self._put(again, Again(name, until, loop.max, entry, after), f"again {shown!r} {loop.max} {entry} {after}")
+            self.put(
+                again,
+                Again(name, until, loop.max, entry, spot.after),
+                f"again {shown!r} {loop.max} {entry} {spot.after}",
+            )
         return behind, Block(name, ((f"until {loop.until}", blocks),))
+
+
+def _text(written: str | bool) -> str | Const:  # noqa: FBT001  # `when: true` is as good as `when: "true"`
+    return Const(written) if isinstance(written, bool) else written
 
 
 def _pauses(items: Items) -> bool:

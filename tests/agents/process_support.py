@@ -50,7 +50,7 @@ class Thing(Event, contract="thing.done", agencies=tuple("abcdefghij"), personal
     day: date = date(2026, 1, 1)
     price: Decimal = Decimal("1.50")
     address: Address | None = None
-    tags: list[str] = []
+    tags: list[str] = Field(default_factory=list)
     reference: Reference = "r1"
 
 

@@ -11,13 +11,20 @@ from agents.diagram import mermaid
 from tests.agents.process_support import ANSWER, BMP, END, compiled, listen
 
 EVERY: list[dict[str, Any]] = [
-    {"both": {"fork": {"left": [{"one": listen("b", deadline={"days": 3}, replaces=["a paper"])}], "right": [{"two": listen("c")}]}}},
+    {
+        "both": {
+            "fork": {
+                "left": [{"one": listen("b", deadline={"days": 3}, replaces=["a paper"])}],
+                "right": [{"two": listen("c")}],
+            }
+        }
+    },
     {"pick": {"switch": [{"when": "one.flag", "do": [{"stop": {"end": "stopped"}}]}, {"else": []}]}},
     {"more": {"repeat": {"until": "three.flag", "max": 9, "do": [{"three": listen("d")}]}}},
     {"pause": {"wait": {"for": {"hours": 1}}}},
     {"tell": {"emit": ANSWER, "with": {"number": 1}}},
     END,
-]  # fmt: skip
+]
 
 
 def test_every_step_stands_in_the_chart_with_its_facts() -> None:

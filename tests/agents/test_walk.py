@@ -27,7 +27,11 @@ def arm(when: str, *steps: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("steps", "rule", "says"),
     [
-        ([{"got": {"listen": "b.thing.doen.v1", "owner": "b", "deadline": "none"}}, END], "unknown-type", "b.thing.done"),
+        (
+            [{"got": {"listen": "b.thing.doen.v1", "owner": "b", "deadline": "none"}}, END],
+            "unknown-type",
+            "b.thing.done",
+        ),
         ([{"x": {"emit": "b.nothing.here.v1"}}, END], "unknown-type", "no event type"),
         ([{"got": {"listen": thing("b"), "deadline": "none"}}, END], "owner-missing", "owner: <agency>"),
         ([{"got": listen("b", owner="Not An Agency")}, END], "owner", "lower-case"),
@@ -38,7 +42,11 @@ def arm(when: str, *steps: Any) -> dict[str, Any]:
         ([fork([{"x": TELL}], []), END], "fork-empty", "no steps"),
         ([fork([{"x": listen("b")}], [{"y": listen("b")}]), END], "competing-listen", "where"),
         ([{"got": listen("b", as_="opened")}, END], "shadowing", "as"),
-        ([fork([{"x": listen("b", **{"as": "it"})}], [{"y": listen("c", **{"as": "it"})}]), END], "shadowing", "two branches"),
+        (
+            [fork([{"x": listen("b", **{"as": "it"})}], [{"y": listen("c", **{"as": "it"})}]), END],
+            "shadowing",
+            "two branches",
+        ),
         ([switch(arm("opened.number > 1")), END], "switch-else", "else: []"),
         ([switch(arm("opened.flag")), END], "switch-else", "opened.flag = False"),
         ([switch({"else": []}, arm("opened.flag")), END], "switch-else", "Move else"),
@@ -51,15 +59,27 @@ def arm(when: str, *steps: Any) -> dict[str, Any]:
         ([{"got": listen("b", deadline={"at": "opened.number"})}, END], "expression", "not a time"),
         ([{"got": listen("b", where="got.number")}, END], "expression", "no condition"),
         ([{"got": listen("b", deadline={"days": 1, "late": {"emit": ANSWER}})}, END], "mapping", "needs the field"),
-        ([{"got": listen("b", deadline={"days": 1, "late": {"do": [{"y": listen("c")}]}})}, END], "late", "cannot listen"),
-        ([{"x": {"emit": ANSWER, "with": {"number": "got.number"}}}, {"got": listen("b")}, END], "mapping", "nothing is named"),
         (
-            [switch(arm("opened.flag", {"got": listen("b")}), {"else": []}), {"x": {"emit": ANSWER, "with": {"number": "got.number"}}}, END],
+            [{"got": listen("b", deadline={"days": 1, "late": {"do": [{"y": listen("c")}]}})}, END],
+            "late",
+            "cannot listen",
+        ),
+        (
+            [{"x": {"emit": ANSWER, "with": {"number": "got.number"}}}, {"got": listen("b")}, END],
+            "mapping",
+            "nothing is named",
+        ),
+        (
+            [
+                switch(arm("opened.flag", {"got": listen("b")}), {"else": []}),
+                {"x": {"emit": ANSWER, "with": {"number": "got.number"}}},
+                END,
+            ],
             "mapping",
             "every way",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_found(steps: list[Any], rule: str, says: str) -> None:
     for step in steps:
         for body in step.values():
@@ -74,16 +94,31 @@ def test_a_fault_is_found(steps: list[Any], rule: str, says: str) -> None:
 @pytest.mark.parametrize(
     "steps",
     [
-        [switch(arm("opened.flag", {"one": listen("b", **{"as": "it"})}), {"else": [{"two": listen("b", **{"as": "it"})}]}),
-         {"x": {"emit": ANSWER, "with": {"number": "it.number"}}}, END],
-        [fork([{"one": listen("b")}], [{"two": listen("c")}]),
-         {"x": {"emit": ANSWER, "with": {"number": "= one.number + two.number"}}}, END],
-        [switch(arm("opened.maybe is null", {"stop": STOP}), {"else": []}),
-         {"again": {"switch": [arm("opened.maybe", {"no": STOP}), arm("not opened.maybe", {"yes": STOP})]}}],
-        [switch(arm("opened.when is null", {"stop": STOP}), {"else": []}), {"w": {"wait": {"until": "opened.when"}}}, END],
+        [
+            switch(
+                arm("opened.flag", {"one": listen("b", **{"as": "it"})}),
+                {"else": [{"two": listen("b", **{"as": "it"})}]},
+            ),
+            {"x": {"emit": ANSWER, "with": {"number": "it.number"}}},
+            END,
+        ],
+        [
+            fork([{"one": listen("b")}], [{"two": listen("c")}]),
+            {"x": {"emit": ANSWER, "with": {"number": "= one.number + two.number"}}},
+            END,
+        ],
+        [
+            switch(arm("opened.maybe is null", {"stop": STOP}), {"else": []}),
+            {"again": {"switch": [arm("opened.maybe", {"no": STOP}), arm("not opened.maybe", {"yes": STOP})]}},
+        ],
+        [
+            switch(arm("opened.when is null", {"stop": STOP}), {"else": []}),
+            {"w": {"wait": {"until": "opened.when"}}},
+            END,
+        ],
         [{"got": listen("b", where="got.when is not null")}, {"w": {"wait": {"until": "got.when + 3 days"}}}, END],
     ],
-)  # fmt: skip
+)
 def test_what_is_bound_or_known_on_every_way_can_be_used_after_it(steps: list[Any]) -> None:
     assert refused(steps) == {}
 
