@@ -18,6 +18,7 @@ CONTENT_TYPE = "application/avro"
 SOURCE_PREFIX = "/agencies/"
 Headers = Sequence[tuple[str, bytes | None]]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 # attribute -> header, in the order they are written. Required ones first (CloudEvents 1.0.2, section 3.1).
 _HEADERS = {
@@ -89,19 +90,22 @@ def fingerprint(source: str, event_id: str) -> str:
 
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with six decimals, so that text order is time order."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_time(text: str) -> datetime:
     """Parse RFC 3339 with a zone.
 
     Raises:
-        ValueError: when it is not a time, or has no zone.
+        ValueError: when it is not a time, has no zone, or lies outside the years 1 to 9999 in UTC.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} lies outside the years 1 to 9999") from None
 
 
 def to_ms(moment: datetime) -> int:
@@ -116,7 +120,7 @@ def from_ms(ms: int) -> datetime:
 
 def to_us(moment: datetime) -> int:
     """Microseconds since 1970 UTC, exact."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def from_us(us: int) -> datetime:
@@ -170,8 +174,12 @@ def _collect(headers: Iterable[tuple[str, bytes | None]]) -> tuple[dict[str, str
         if attribute is not None:
             values[attribute] = _text(name, raw, doubled=attribute in values)
         elif name == "ce_specversion":
+            if spec is not None:
+                raise EnvelopeRefused(name, "stands twice")
             spec = raw
         elif name == "seal":
+            if seal is not None:
+                raise EnvelopeRefused(name, "stands twice")
             seal = raw
     return values, spec, seal
 

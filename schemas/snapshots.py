@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.avro import schema_of
+from schemas.avro import canonical, schema_of
 from schemas.compat import Level, check
 from schemas.errors import SchemaRefused
 from schemas.event import Event
@@ -111,7 +111,8 @@ def load(path: Path) -> dict[str, Any]:
     """Read an `.avsc` file that may come from anywhere.
 
     Raises:
-        SchemaRefused: one sentence with the file: missing, too large, not UTF-8, not JSON, nested too deep, no record.
+        SchemaRefused: one sentence with the file: missing, too large, not UTF-8, not JSON, nested too deep,
+            no record, no Avro.
     """
     try:
         with path.open("rb") as file:
@@ -132,6 +133,10 @@ def load(path: Path) -> dict[str, Any]:
         raise SchemaRefused(f"{path}: not JSON: {fault}") from None
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise SchemaRefused(f"{path}: not an Avro record schema")
+    try:
+        canonical(schema)
+    except SchemaRefused as fault:
+        raise SchemaRefused(f"{path}: {fault}") from None
     return schema
 
 

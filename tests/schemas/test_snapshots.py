@@ -92,6 +92,7 @@ def test_a_contract_with_unbounded_fields_is_found(tmp_path: Path) -> None:
         (b"\xff\xfe{}", "not UTF-8"),
         (b"[]", "not an Avro record"),
         (b'"string"', "not an Avro record"),
+        (b'{"type":"record"}', "not an Avro schema"),
         (b"[" * 60_000, "nested deeper"),
         (b'{"type":"record","x":' + b"1" * 5000 + b"}", "not JSON"),
         (b" " * (snapshots.MAX_FILE + 1), "larger"),
