@@ -73,6 +73,11 @@ def test_a_bug_is_a_sentence_and_a_traceback_only_with_debug(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_ctrl_c_before_any_command_runs_exits_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "check_packages", raising(KeyboardInterrupt()))
+    assert main.main([]) == 130
+
+
 def test_wrong_usage_exits_two(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     running(monkeypatch, lambda: None)
     assert main.main(["nonsense"]) == 2
