@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import ValidationError
 from pydantic_core import to_json
-from schemas.codec import Codec
 
 from agents import case as cases
 from agents.case import Case
@@ -25,7 +24,9 @@ from bus.middleware.dead_letter import Failure, dead_record, dead_topic
 from bus.partitioner import partition_for
 from bus.ports import Clock, Producer
 from schemas.catalogue import Catalogue
+from schemas.codec import Codec
 from schemas.envelope import Envelope, from_us, to_headers
+from schemas.errors import SchemaSideError
 from schemas.event import Event
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
@@ -61,15 +62,19 @@ class Outputs:
         self._group = group
         self._process = process
         self._partitions = partitions
+        self._built: dict[str, bytes] = {}  # values of checked outputs until they are sent, by event id
 
     def check(self, emits: Iterable[Emit]) -> None:
-        """Build the events of `emits` and drop them again.
+        """Build the values of `emits`; they are kept for `send`.
 
         Raises:
             Refused: when a field's value is outside its contract; names the field.
         """
-        for emit in emits:
-            self._event(emit)
+        self._built.update({emit.id: self._value(emit) for emit in emits})  # all of them or none
+
+    def forget(self) -> None:
+        """Drop what was checked and will not be sent: another worker takes over."""
+        self._built.clear()
 
     async def send(self, emits: Sequence[tuple[str, Emit]]) -> Places:
         """Send events, given with their case ids, order kept per case and topic; return where each one stands."""
@@ -121,6 +126,12 @@ class Outputs:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
+    def _value(self, emit: Emit) -> bytes:
+        try:
+            return self._codec.encode(self._event(emit))
+        except SchemaSideError as error:
+            raise Refused(f"step {emit.step} cannot emit {emit.topic}: {error}", field=emit.topic) from None
+
     def _event(self, emit: Emit) -> Event:
         model = self._catalogue.topic(emit.topic).model
         try:
@@ -140,4 +151,5 @@ class Outputs:
             causationid=emit.caused_by,
             partitionkey=case_id,
         )
-        return Outgoing(key, self._codec.encode(self._event(emit)), tuple(to_headers(envelope)))
+        value = self._built.pop(emit.id, None)  # None: recovered from the log, checked by the worker before
+        return Outgoing(key, self._value(emit) if value is None else value, tuple(to_headers(envelope)))

@@ -145,6 +145,7 @@ class Runner:
         self._shelves.clear()
         self._merge.lanes.clear()
         self._sent.clear()
+        self._outputs.forget()
         self._markers.clear()
         self._covered.clear()
         self._confirmed.clear()
@@ -255,11 +256,14 @@ class Runner:
 
     async def _store(self, decisions: Mapping[int, _Decision]) -> bool:
         """Store decisions and start their outputs; False when a batch was too large and its records were given back."""
+        sent = {case_id: entry.pending for found in self._sent.values() for case_id, entry in found.items()}
         places = await self._settle()
         batches: dict[int, list[Row]] = {}
         kept: dict[int, _Decision] = {}
         for number, decision in decisions.items():
-            decision.changes = {c: _placed(e, places) for c, e in decision.changes.items()}
+            for case_id, entry in decision.changes.items():
+                if isinstance(entry, Stored) and (emits := sent.get(case_id)):
+                    _place(entry.case, emits, places)
             rows = self._rows(number, decision.changes)
             if sum(len(key) + len(value or b"") + 16 for key, value in rows) <= self._log.batch_bytes:
                 batches[number], kept[number] = rows, decision
@@ -311,7 +315,10 @@ class Runner:
 
     async def _send(self, emits: Sequence[tuple[str, Emit]], closed: Mapping[int, Sequence[Stored]]) -> Places:
         places = await self._outputs.send(emits)
-        await self._outputs.archive({n: [_case_placed(e.case, places) for e in es] for n, es in closed.items()})
+        for entries in closed.values():
+            for entry in entries:
+                _place(entry.case, entry.pending, places)
+        await self._outputs.archive({number: [entry.case for entry in found] for number, found in closed.items()})
         return places
 
     async def _settle(self) -> Places:
@@ -324,7 +331,8 @@ class Runner:
         for number, sent in self._sent.items():
             shelf = self._shelves[number]
             for case_id, entry in sent.items():
-                case = _case_placed(entry.case, places)
+                case = entry.case
+                _place(case, entry.pending, places)
                 shelf.entries[case_id] = Stored(case)
                 if case.closed:
                     marker = Marker(case.graph, tuple(case.applied), expires)
@@ -350,17 +358,17 @@ class Runner:
         self._stored_at = 0
 
 
-def _placed(entry: Entry | None, places: Places) -> Entry | None:
-    return Stored(_case_placed(entry.case, places), entry.pending) if isinstance(entry, Stored) else entry
+def _place(case: Case, emits: Sequence[Emit], places: Places) -> None:
+    """Write into the case's trail where these outputs of it stand, now that they are acknowledged.
 
-
-def _case_placed(case: Case, places: Places) -> Case:
-    """The case with the offsets of its acknowledged outputs in its trail."""
-    if not places:
-        return case
+    From the end, and no further than the last of them: a long case must not cost more at each event.
+    """
     trail = case.trail
-    for index, mark in enumerate(trail):
-        if mark.offset < 0 and mark.id in places:
-            partition, offset = places[mark.id]
-            trail[index] = mark._replace(partition=partition, offset=offset)
-    return case
+    index, left = len(trail), len(emits)
+    while left and index:
+        index -= 1
+        mark = trail[index]
+        place = places.get(mark.id)
+        if place is not None:
+            left -= 1
+            trail[index] = mark._replace(partition=place[0], offset=place[1])
