@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bus.ports import TopicState
-from bus.topology import FOREVER, SCHEMAS, Topology
+from bus.topology import FOREVER, Topology
 
 Kind = Literal["create", "schema", "alter", "grow", "delete", "blocked"]
 # Creations first, so that a schema has its topic and a worker its inputs; what destroys comes last.
@@ -120,8 +120,8 @@ def compare(desired: Mapping[str, TopicState], actual: Mapping[str, TopicState],
     return actions
 
 
-def _place(action: Action) -> tuple[int, bool, str]:
-    return _ORDER[action.kind], action.topic != SCHEMAS, action.topic
+def _place(action: Action) -> tuple[int, str]:
+    return _ORDER[action.kind], action.topic
 
 
 def _settings(want: TopicState) -> tuple[Change, ...]:

@@ -111,11 +111,7 @@ class TopologyFile(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One topic of a topology, complete but for what depends on the number of brokers (None: auto).
-
-    Args:
-        keyed: records of a key must stay on their partition, so the partition count is fixed.
-    """
+    """One topic of a topology, complete but for what depends on the number of brokers (None: auto)."""
 
     name: str
     role: Role
@@ -124,7 +120,11 @@ class Wanted:
     replication: int | None
     min_insync: int | None
     config: Mapping[str, str]
-    keyed: bool = True
+
+    @property
+    def keyed(self) -> bool:
+        """Whether records of a key must stay on their partition, so that raising the count moves cases."""
+        return self.role != "dead"
 
     def state(self, brokers: int) -> TopicState:
         """The topic as it shall be on a cluster of `brokers`."""
