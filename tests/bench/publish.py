@@ -9,6 +9,8 @@ import argparse
 import asyncio
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -84,25 +86,43 @@ CASES: dict[str, Callable[[str, int], Awaitable[float]]] = {
 }
 
 
+def _fresh(bootstrap: str, name: str, events: int) -> tuple[float, float]:
+    """One measurement in a process of its own: our C checksum must not speed up the bare kafka-python."""
+    words = [sys.executable, "-m", "tests.bench.publish", bootstrap, "--events", str(events), "--case", name]
+    rate, spent = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    return rate, spent
+
+
 def main() -> None:
     """Run the rounds and print medians and ratios."""
     parser = argparse.ArgumentParser()
     parser.add_argument("bootstrap")
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--case", choices=CASES, help="Measure this one in this process.")
     given = parser.parse_args()
+    if given.case:
+        before = time.process_time()
+        run: Any = CASES[given.case](given.bootstrap, given.events)
+        rate: float = asyncio.run(run)
+        print(json.dumps([rate, (time.process_time() - before) / given.events * 1e6]))  # noqa: T201  # the result
+        return
     admin = KafkaTransport(bootstrap=given.bootstrap).admin()
     if TOPIC not in admin.topics():
         admin.create(TopicState(TOPIC, 6, 1, {"message.timestamp.type": "LogAppendTime"}))
     admin.close()
     found: dict[str, list[float]] = {name: [] for name in CASES}
+    cpu: dict[str, list[float]] = {name: [] for name in CASES}
     for _ in range(given.rounds):
-        for name, case in CASES.items():
-            found[name].append(asyncio.run(case(given.bootstrap, given.events)))  # type: ignore[arg-type]
+        for name in CASES:
+            rate, spent = _fresh(given.bootstrap, name, given.events)
+            found[name].append(rate)
+            cpu[name].append(spent)
     medians = {name: round(statistics.median(rates)) for name, rates in found.items()}
     document: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "events_per_second": medians,
+        "cpu_us_per_event": {name: round(statistics.median(spent), 1) for name, spent in cpu.items()},
         "typed_over_kafka_python": round(medians["typed"] / medians["kafka_python_send"], 2),
         "typed_over_aiokafka": round(medians["typed"] / medians["aiokafka_send"], 2),
     }
