@@ -30,6 +30,7 @@ from schemas.envelope import from_us, to_us
 RUN_SIZE = 20_000
 MAX_OPEN = 64  # runs merged at once
 MAX_UNTIMED = 200_000  # events kept in memory because their case has shown no time yet
+_encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode  # one encoder: dumps makes one a call
 _Row = list[Any]  # [microseconds, place in the file, case, activity, line, attributes, defaults]
 
 
@@ -249,7 +250,7 @@ def _key(row: _Row) -> tuple[int, int]:
 
 
 def _line(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    return _encode(value).encode() + b"\n"
 
 
 def _read(path: Path, opened: ExitStack) -> Iterator[_Row]:
