@@ -85,17 +85,21 @@ def _watch(probe: LagProbe, group: str | None, every: float) -> None:
     from bus.errors import Unreachable
 
     clock = SystemClock()
-    found = probe.sample(group)
+    found = _worst(probe.sample(group))
     with Live(_table(found, clock.now()), refresh_per_second=4, screen=False) as live:
         while True:
             time.sleep(every)
             try:
-                found = probe.sample(group)
+                found = _worst(probe.sample(group))
             except Unreachable as error:
                 live.update(Group(_table(found, clock.now()), Text(f"Not current: {error}", style="red")))
                 continue
-            worst = sorted(found, key=lambda row: (-(row.oldest_age_s or 0), -(row.lag or 0)))
-            live.update(_table(worst[:_SHOWN], clock.now()))
+            live.update(_table(found, clock.now()))
+
+
+def _worst(found: list[Row]) -> list[Row]:
+    """The rows a person should see first."""
+    return sorted(found, key=lambda row: (-(row.oldest_age_s or 0), -(row.lag or 0)))[:_SHOWN]
 
 
 def _table(found: list[Row], at: datetime) -> Table:

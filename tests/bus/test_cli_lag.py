@@ -10,6 +10,7 @@ import pytest
 
 from bus.cli import lag, main
 from bus.errors import Unreachable
+from bus.lag import Row
 from bus.message import Outgoing, Partition
 from bus.ports import Admin, TopicState
 from bus.testing import eventually
@@ -22,6 +23,37 @@ from bus.transport.kafka import KafkaTransport
 )
 def test_an_age_is_told_as_people_say_it(seconds: float | None, words: str | None) -> None:
     assert lag._age(seconds) == words
+
+
+class _Probe:
+    """A probe whose samples are given; an error among them is raised."""
+
+    def __init__(self, samples: list[list[Row] | BaseException]) -> None:
+        self._samples = iter(samples)
+
+    def sample(self, group: str | None) -> list[Row]:
+        found = next(self._samples)
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+
+def _row(number: int, age: float) -> Row:
+    return Row(
+        group="g", topic="t", partition=number, committed=1, end=2, lag=1, state="value", oldest_age_s=age, case=None
+    )
+
+
+def test_watching_shows_the_oldest_first_and_outlives_a_broker_that_is_away(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [_row(7, 60.0), _row(8, 7200.0)]
+    probe = _Probe([rows, Unreachable("The broker is away."), rows, Unreachable("Away again."), KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        lag._watch(probe, None, 0.0)  # type: ignore[arg-type]  # has all that is used
+    shown = capsys.readouterr().out
+    assert "Away again." in shown
+    assert shown.index("2.0 h") < shown.index("1 min")
 
 
 @pytest.mark.kafka
