@@ -11,6 +11,7 @@ from schemas.errors import NameRefused, SchemaRefused
 from schemas.event import Event, PersonalData
 from schemas.recorded import ActivityFollowed
 
+METACLASS: Any = type(Event)
 GOOD: dict[str, Any] = {"run": "r", "activity": "a", "sequence": 1, "last": False}
 
 
@@ -56,7 +57,7 @@ def test_only_a_publisher_has_a_topic() -> None:
 )
 def test_a_class_line_outside_the_grammar_is_refused(contract: str, agencies: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
-        type(Event)(
+        METACLASS(
             "Bad",
             (Event,),
             {"__module__": __name__},
@@ -68,4 +69,4 @@ def test_a_class_line_outside_the_grammar_is_refused(contract: str, agencies: An
 
 def test_a_class_line_without_contract_is_an_error() -> None:
     with pytest.raises(TypeError, match="contract"):
-        type(Event)("Bad", (Event,), {"__module__": __name__})
+        METACLASS("Bad", (Event,), {"__module__": __name__})

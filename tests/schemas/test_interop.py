@@ -12,8 +12,6 @@ import sys
 import threading
 import venv
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
-from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,70 +26,12 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerialize
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from schemas.avro import schema_id, schema_of
-from schemas.birth import BenefitAssigned, BirthNotified, BirthRegistered, IdentityEntered, Sex
-from schemas.bus_events import DeadlineMissed
 from schemas.catalogue import Catalogue, standard
 from schemas.codec import Codec
-from schemas.documents import DocumentIssued, DocumentRevoked
 from schemas.event import Event
-from schemas.recorded import ActivityFollowed, ActivityRecorded
-from schemas.requests import Channel, RequestCompleted, RequestCreated, RequestRejected
-from tests.schemas.samples import Colour, Everything, Place
+from tests.schemas.samples import EVENTS, Everything
 
 CODEC = Codec(Catalogue([*standard().models(), Everything]))
-NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
-DAY = date(2026, 3, 4)
-PLACE = Place(street="Bakı, synthetic street 1", since=date(1969, 7, 20))
-EVENTS: list[Event] = [
-    RequestCreated(request_id="r-1", kind="birth_benefit", subject="AZ-0001", channel=Channel.COUNTER, wanted_by=NOW),
-    RequestCompleted(request_id="r-1", kind="birth_benefit", subject="AZ-0001", note="Ödənildi"),
-    RequestRejected(request_id="r-1", kind="x", subject="AZ-0001", reason_code="late", reason="Too late."),
-    DocumentIssued(kind="id_card", number="D/1", holder="AZ-0001", issued_on=DAY, valid_until=date(2036, 3, 4)),
-    DocumentRevoked(kind="id_card", number="D/1", holder="AZ-0001", revoked_on=DAY, reason_code="lost"),
-    BirthNotified(
-        child="ps-0001",
-        mother="AZ-0001",
-        father="AZ-0002",
-        born_at=NOW,
-        sex=Sex.MALE,
-        plurality=2,
-        birth_order=2,
-        stillborn=False,
-        weight_g=2400,
-        facility="clinic-1",
-        mother_citizenship="AZ",
-    ),
-    BirthRegistered(
-        record_number="2026/17",
-        stillbirth=False,
-        person="AZ-0003",
-        mother="AZ-0001",
-        father_recorded=True,
-        registered_on=DAY,
-        given_name="Əli",
-    ),
-    IdentityEntered(person="AZ-0003", document_number="I-1", entered_on=DAY),
-    BenefitAssigned(person="AZ-0003", request_id="r-1", amount=Decimal("600.00"), currency="AZN", assigned_on=DAY),
-    DeadlineMissed(process="birth", step="registered", owner="justice", due=NOW),
-    ActivityRecorded(run="r", activity="a", sequence=1, last=False, deadline=NOW, attributes={"org:x": "ü", "k": ""}),
-    ActivityFollowed(run="r", activity="a", sequence=2**31 - 1, last=True),
-    Everything(
-        text="",
-        number=-(2**63),
-        flag=False,
-        raw=b"\x00\xff",
-        day=date(1900, 1, 1),
-        moment=datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
-        uid=UUID("0193f5a0-0000-7000-8000-000000000001"),
-        money=Decimal("-12345.6789"),
-        colour=Colour.BLUE,
-        place=PLACE,
-        places=[PLACE, PLACE],
-        table={"a": [Colour.RED, Colour.BLUE], "b": []},
-        maybes=[None, UUID(int=7)],
-        maybe_money=Decimal(-99999),
-    ),
-]
 EACH = pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 
 
