@@ -13,14 +13,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
-from tests.bench import codec, latency, machine, profile, publish, worker
+from tests.bench import codec, latency, machine, profile, publishing, worker
 from tests.bench.cluster import Cluster, started
 from tests.bench.report import Report
 from tests.bench.statistics import Void
 
 SCENARIOS: dict[str, Callable[..., Report]] = {
     codec.NAME: codec.measure,
-    publish.NAME: publish.measure,
+    publishing.NAME: publishing.measure,
     worker.NAME: worker.measure,
     latency.NAME: latency.measure,
 }
