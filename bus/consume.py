@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
@@ -58,6 +59,12 @@ def open_record(record: Record, *, catalogue: Catalogue, codec: Decoder) -> Mess
     return Message(codec.decode(record.value, known.model, record.headers), envelope, record)
 
 
+def _where(error: BaseException) -> str:
+    """File and line that raised, without the error's text, which may quote a citizen's data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
+
+
 class Delivery(Generic[E]):
     """One event on its way to a handler; enter it to get the event, leave it to acknowledge.
 
@@ -96,7 +103,7 @@ class Delivery(Generic[E]):
         else:
             self.again = self._pipeline.fail(self._attempt, error)
             if self.again is None:
-                _log.error("the handler failed", exc_info=error)
+                _log.error("the handler raised %s at %s", type(error).__name__, _where(error))
         self.settled = True
         return True
 

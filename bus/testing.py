@@ -17,7 +17,10 @@ from bus.errors import Fenced, Refused
 from bus.message import Outgoing, Partition, Record
 from bus.partitioner import murmur2, partition_for
 from bus.ports import Consumer, TopicState, Transport
+from bus.settings import Settings
 from bus.transport.memory import MemoryCluster
+from bus.wiring import Bus, connect
+from schemas.catalogue import Catalogue
 from schemas.envelope import to_ms
 
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)  # a Monday, so that working-day rules start plainly
@@ -48,6 +51,22 @@ def memory_cluster(*topics: str, partitions: int = 3) -> MemoryCluster:
     for topic in topics:
         cluster.admin().create(TopicState(topic, partitions, 1))
     return cluster
+
+
+@contextmanager
+def memory_bus(
+    cluster: MemoryCluster, *, agency: str | None = None, catalogue: Catalogue | None = None
+) -> Iterator[Bus]:
+    """A bus over `cluster` that reads no settings of its surroundings.
+
+    Args:
+        cluster: see `memory_cluster`; its topics have to be there.
+        agency: in whose name to publish.
+        catalogue: other event types than the standard ones.
+    """
+    settings = Settings(agency=agency, publish_deadline_s=5)
+    with connect(settings=settings, transport=cluster, catalogue=catalogue, clock=cluster.clock) as bus:
+        yield bus
 
 
 @contextmanager

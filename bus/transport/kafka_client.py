@@ -8,6 +8,7 @@ would otherwise leak into every caller.
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from bus.errors import BusError, Refused, Unreachable
 
 REMEDY = "Start a broker with `agencybus up`, or name a running one with --bootstrap HOST:PORT."
+_KNOCK_S = 3.0
 _BOOTSTRAP_MS = 5_000  # long enough for a broker that is just starting to listen, short enough for a person
 
 
@@ -25,7 +27,8 @@ for _name in ("aiokafka", "kafka"):
 
 
 def options(bootstrap: str, client_id: str) -> dict[str, Any]:
-    """Constructor options that every kafka-python client of ours is given."""
+    """Constructor options that every kafka-python client of ours is given. Raises Unreachable when nothing listens."""
+    _knock(bootstrap)
     _use_c_checksum()
     return {
         "bootstrap_servers": bootstrap.split(","),
@@ -33,6 +36,23 @@ def options(bootstrap: str, client_id: str) -> dict[str, Any]:
         "bootstrap_timeout_ms": _BOOTSTRAP_MS,
         "reconnect_backoff_max_ms": 1_000,  # the default of 30 s keeps a client away long after the broker is back
     }
+
+
+def _knock(bootstrap: str) -> None:
+    """Raise Unreachable when no address takes a connection.
+
+    kafka-python would try for its whole bootstrap time and leave a socket open for every try.
+    """
+    refusal: object = "no address"
+    for address in bootstrap.split(","):
+        host, _, port = address.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+        except (OSError, ValueError) as error:
+            refusal = getattr(error, "strerror", None) or type(error).__name__
+        else:
+            return
+    raise unreachable(bootstrap, refusal)
 
 
 def _use_c_checksum() -> None:

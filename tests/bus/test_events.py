@@ -1,0 +1,155 @@
+"""The event commands' own functions over memory, and their exit codes through the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus.cli.events import print_events, publish_lines
+from bus.cli.main import main
+from bus.consume import open_record
+from bus.json_lines import MAX_LINE, lines_of, parser_of
+from bus.message import Outgoing, Partition
+from bus.testing import memory_bus, memory_cluster
+from bus.transport.memory import MemoryCluster
+from tests.bus.support import CATALOGUE, TOPIC, NoteWritten, PlainCodec
+from tests.bus.test_consume import outgoing
+
+PLACE = Partition(TOPIC, 0)
+OPENER = partial(open_record, catalogue=CATALOGUE, codec=PlainCodec())
+
+
+def chunks(parts: list[bytes]) -> Callable[[int], bytes]:
+    left: Iterator[bytes] = iter([p for p in parts if p])
+    return lambda size: next(left, b"")
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8))
+def test_lines_are_the_same_however_the_bytes_arrive(parts: list[bytes]) -> None:
+    whole = b"".join(parts).split(b"\n")
+    expected = [(n, line) for n, line in enumerate(whole, 1) if line.strip()]
+    assert list(lines_of(chunks(parts))) == expected
+
+
+def test_a_huge_line_is_dropped_as_it_comes_and_the_next_is_read() -> None:
+    block = [b"x" * 65_536] * (MAX_LINE // 65_536 + 1)
+    assert list(lines_of(chunks([b"a\n", *block, b"\nb\n", *block]))) == [(1, b"a"), (2, None), (3, b"b"), (4, None)]
+
+
+def publish(cluster: MemoryCluster, text: bytes, *, stop: threading.Event | None = None) -> tuple[int, list[dict]]:  # type: ignore[type-arg]
+    out = io.StringIO()
+    with memory_bus(cluster, agency="portal", catalogue=CATALOGUE) as bus:
+        failed = publish_lines(
+            io.BytesIO(text).read, parser_of(NoteWritten), bus.publish_all, out=out, stop=stop or threading.Event()
+        )
+    return failed, [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_each_line_has_one_result_in_order_and_a_refusal_does_not_end_the_run() -> None:
+    lines = [
+        b'{"case":"c","data":{"text":"a"},"id":"e-1","time":"2026-01-05T08:00:00Z"}',
+        b'{"case":"c","data":{"text":7}}',
+        b"nonsense",
+        b"\xff\xfe",
+        b'{"case":"c","data":{"text":"a"},"more":1}',
+        b'{"data":{"text":"a"}}',
+        b'{"case":"c","data":{"text":"a"},"time":"2026-01-05T08:00:00"}',
+        b'{"case":"c","data":{"text":"last"}}',
+    ]
+    failed, results = publish(memory_cluster(TOPIC), b"\n".join(lines))
+    assert failed == 6
+    assert [(r["line"], r["status"], r.get("field")) for r in results] == [
+        (1, "acknowledged", None),
+        (2, "refused", "data.text"),
+        (3, "refused", "line"),
+        (4, "refused", "line"),
+        (5, "refused", "more"),
+        (6, "refused", "case"),
+        (7, "refused", "time"),
+        (8, "acknowledged", None),
+    ]
+    assert results[0]["id"] == "e-1"
+    assert set(results[0]) == {"line", "status", "topic", "partition", "offset", "id"}
+
+
+def test_a_lost_ack_is_unknown_with_the_id_and_sending_the_file_again_gives_the_same_ids() -> None:
+    cluster = memory_cluster(TOPIC)
+    text = b'{"case":"c","data":{"text":"a"}}'
+    cluster.faults.lost_acks = 1
+    failed, (lost,) = publish(cluster, text)
+    assert (failed, lost["status"]) == (1, "unknown")
+    failed, (sent,) = publish(cluster, text)
+    assert (failed, sent["status"], sent["id"]) == (0, "acknowledged", lost["id"])
+    cluster.faults.failing_appends = 1
+    failed, (unsent,) = publish(cluster, text)
+    assert (failed, unsent["status"]) == (1, "unknown")
+
+
+def test_a_stop_sends_nothing_further() -> None:
+    cluster = memory_cluster(TOPIC)
+    stop = threading.Event()
+    stop.set()
+    assert publish(cluster, b'{"case":"c","data":{"text":"a"}}', stop=stop) == (0, [])
+    assert not any(cluster.logs.values())
+
+
+class Closed(io.StringIO):
+    """A stdout whose reader goes away."""
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+@pytest.fixture
+def cluster() -> MemoryCluster:
+    made = memory_cluster(TOPIC, partitions=1)
+    made.store(PLACE, [outgoing("e0"), Outgoing(b"c", b"junk"), outgoing("e1"), outgoing("e2")])
+    return made
+
+
+def test_exactly_n_events_are_printed_and_committed(cluster: MemoryCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    consumer, out = cluster.consumer([TOPIC], group="g"), io.StringIO()
+    unread = print_events(consumer, OPENER, out=out, limit=2, as_json=True, stop=threading.Event())
+    assert [json.loads(line)["id"] for line in out.getvalue().splitlines()] == ["e0", "e1"]
+    assert unread == 1
+    assert cluster.groups["g"].commits == {PLACE: 3}
+    assert f"{TOPIC}[0] offset 1 cannot be read: EnvelopeRefused" in capsys.readouterr().err
+
+
+def test_nothing_is_committed_that_did_not_reach_the_reader(cluster: MemoryCluster) -> None:
+    consumer = cluster.consumer([TOPIC], group="g")
+    with pytest.raises(BrokenPipeError):
+        print_events(consumer, OPENER, out=Closed(), limit=None, as_json=False, stop=threading.Event())
+    assert cluster.groups["g"].commits == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["publish", "birth.registered", "no-such-file", "--as", "justice"], "no-such-file"),
+        (["publish", "birth.registered", "-", "--as", "health"], "publishers: justice"),
+        (["publish", "justice.birth.registered.v1", "-", "--as", "health"], "belongs to justice"),
+        (["publish", "birth.registerd", "-", "--as", "justice"], "did you mean"),
+        (["consume", "nothing.at-all", "--group", "g"], "No event type"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence_and_exit_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    found = capsys.readouterr()
+    assert said in found.err
+    assert "Traceback" not in found.err
+    assert found.out == ""
+
+
+def test_consume_without_a_broker_exits_4(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["consume", "birth.registered", "--group", "g", "--bootstrap", "127.0.0.1:1"]) == 4
+    assert "agencybus up" in capsys.readouterr().err
