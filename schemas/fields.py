@@ -15,6 +15,8 @@ from pydantic import AfterValidator, AwareDatetime, Field
 
 def _to_utc(moment: datetime) -> datetime:
     """Bring a time to UTC, which is what the bytes carry (Avro timestamp-micros)."""
+    if moment.tzinfo is UTC:  # what the codec reads: nothing to do on the hot path
+        return moment
     try:
         return moment.astimezone(UTC)
     except OverflowError:

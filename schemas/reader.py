@@ -21,6 +21,10 @@ from schemas.writer import EPOCH, EPOCH_DAY, EXACT
 
 _DAYS: dict[bytes, date] = {}  # days by their three bytes: most events are about a few thousand days
 _MOST_DAYS = 4096
+# by a value's first byte; 0 or None where the byte alone does not say, which is left to the functions below
+_STEPS = tuple(1 + (byte >> 1) if byte < 128 and not byte & 1 else 0 for byte in range(256))  # over a short text
+_SMALL = tuple((byte >> 1) ^ -(byte & 1) if byte < 128 else None for byte in range(256))  # the number in one byte
+_FLAGS = (False, True)
 
 
 def read_day(data: bytes, at: int) -> tuple[date, int]:
@@ -38,6 +42,12 @@ def read_moment(data: bytes, at: int) -> tuple[datetime, int]:
     """Decode a time in UTC. Raises OverflowError outside the years 1 to 9999."""
     micros, at = read_eight(data, at)
     return EPOCH + timedelta(0, 0, micros), at
+
+
+def read_text(data: bytes, at: int) -> tuple[str, int]:
+    """Decode text of any length. Raises UnicodeDecodeError, or Poison when its length is wrong."""
+    size, at = read_size(data, at)
+    return data[at : at + size].decode(), at + size
 
 
 def money(raw: bytes, scale: int) -> Decimal:
@@ -80,7 +90,11 @@ def compile_reader(group: Group) -> tuple[Callable[[bytes, int], dict[str, Any]]
         "read_day": read_day,
         "read_uuid": read_uuid,
         "money": money,
+        "read_text": read_text,
         "days": _DAYS,
+        "steps": _STEPS,
+        "small": _SMALL,
+        "flags": _FLAGS,
     }
     exec(compile(code, f"<reader of {group.name}>", "exec"), scope)  # noqa: S102  # the source is made from our own shape
     reader: Callable[[bytes, int], dict[str, Any]] = scope["read"]
@@ -164,25 +178,13 @@ class _Source:
         self.put(f"{name}[{key}] = {self.value(item, depth + 2)}", depth + 2)
         self._close(depth)
 
-    def _number(self, name: str, depth: int) -> None:
-        """Read a whole number, the one-byte case in place."""
-        self.put(f"{name} = data[at]", depth)
-        self.put(f"if {name} < 128:", depth)
-        self.put(f"{name} = ({name} >> 1) ^ -({name} & 1)", depth + 1)
-        self.put("at += 1", depth + 1)
+    def _text(self, name: str, depth: int) -> None:
+        """Read text, the short case in place. A step past the end leaves `at` there, for the last line to refuse."""
+        self.put(f"{name} = at + steps[data[at]]", depth)
+        self.put(f"if {name} == at:", depth)
+        self.put(f"{name}, at = read_text(data, at)", depth + 1)
         self.put("else:", depth)
-        self.put(f"{name}, at = read_long(data, at)", depth + 1)
-
-    def _raw(self, name: str, depth: int) -> str:
-        """Read a length, the one-byte case in place; return the slice that follows it."""
-        self.put(f"{name} = data[at]", depth)
-        self.put(f"if {name} < 128 and not {name} & 1:", depth)
-        self.put(f"at += 1 + ({name} >> 1)", depth + 1)
-        self.put(f"{name} >>= 1", depth + 1)
-        self.put("else:", depth)
-        self.put(f"{name}, at = read_size(data, at)", depth + 1)
-        self.put(f"at += {name}", depth + 1)
-        return f"data[at - {name}:at]"
+        self.put(f"{name}, at = data[at + 1:{name}].decode(), {name}", depth + 1)
 
     def _money(self, scale: int, name: str, depth: int) -> None:
         """Read a decimal: 28 digits take 12 bytes, so its length is one byte, even, below 32."""
@@ -197,16 +199,19 @@ class _Source:
     def _leaf(self, kind: str, name: str, depth: int) -> None:
         match kind:
             case "string":
-                self.put(f"{name} = {self._raw(name, depth)}.decode()", depth)
+                self._text(name, depth)
             case "bytes":
-                self.put(f"{name} = {self._raw(name, depth)}", depth)
+                self.put(f"{name}, at = read_size(data, at)", depth)
+                self.put(f"at += {name}", depth)
+                self.put(f"{name} = data[at - {name}:at]", depth)
             case "long":
-                self._number(name, depth)
+                self.put(f"{name} = small[data[at]]", depth)
+                self.put(f"if {name} is None:", depth)
+                self.put(f"{name}, at = read_long(data, at)", depth + 1)
+                self.put("else:", depth)
+                self.put("at += 1", depth + 1)
             case "boolean":
-                self.put(f"{name} = data[at]", depth)
-                self.put(f"if {name} > 1:", depth)
-                self.put("raise Poison('a boolean is neither 0 nor 1')", depth + 1)
-                self.put(f"{name} = {name} == 1", depth)
+                self.put(f"{name} = flags[data[at]]", depth)
                 self.put("at += 1", depth)
             case "date":
                 self.put(f"{name} = days.get(data[at:at + 3])", depth)
