@@ -55,6 +55,7 @@ class Follower:
         self._plan = plan
         self._next = {p: offset for p, offset in starts.items() if p.topic == replay.RECORDED}
         self._due: dict[str, datetime] = {}
+        self._said: list[Publication] = []
         self.lose: str | None = None
 
     def check(self) -> None:
@@ -65,6 +66,9 @@ class Follower:
                 recorded = self._bus.core.codec.decode(record.value or b"", ActivityRecorded)
                 self._follow(envelope.correlationid or "", recorded, envelope.time)
             self._next[partition] = end
+        for _ in range(2):  # at least once: a repetition counts once
+            self._bus.publish_all(self._said)
+        self._said = []
         admin.commit(self._plan.group, self._next)
 
     def _follow(self, case: str, recorded: ActivityRecorded, time: datetime) -> None:
@@ -75,15 +79,10 @@ class Follower:
         if case in self._due and time > self._due[case]:
             due = self._due.pop(case)
             self._late.publish(DeadlineMissed(process="recorded", step="case", owner="replay", due=due), case=case)
-        said = {
-            "run": recorded.run,
-            "activity": recorded.activity,
-            "sequence": recorded.sequence,
-            "last": recorded.last,
-        }
-        followed = ActivityFollowed(**said)
-        for _ in range(2):  # at least once: a repetition counts once
-            self._bus.publish_all([Publication(event=followed, case=case, time=time)])
+        followed = ActivityFollowed(
+            run=recorded.run, activity=recorded.activity, sequence=recorded.sequence, last=recorded.last
+        )
+        self._said.append(Publication(event=followed, case=case, time=time))
 
 
 class Run:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from datetime import datetime
 from typing import TypeVar
 
 import pytest
 
 from bus.message import Message, Partition
+from bus.publish import Publication
 from bus.testing import memory_cluster
 from bus.transport.memory import MemoryCluster
 from bus.wiring import Bus, connect
@@ -150,12 +152,12 @@ def test_requests_of_other_kinds_are_not_the_fund_s(cluster: MemoryCluster) -> N
 
 def test_a_reaction_that_raises_becomes_a_dead_letter_and_the_next_is_served(cluster: MemoryCluster) -> None:
     class Broken(IdOffice):
-        def react(self, message: Message, **now: object) -> Sequence[object]:  # type: ignore[override]
+        def react(self, message: Message, *, now: datetime) -> Sequence[Publication]:
             raise ValueError("a bug")
 
     _tell(cluster, 3)
     _serve(cluster, CivilRegistry())
-    with connect(agency="interior", transport=cluster) as bus, ExitStack():
+    with connect(agency="interior", transport=cluster) as bus:
         counter = OfficeCounter(bus, Broken(), stop=lambda: False, sleep=lambda _: None, monotonic=Ticks())
         assert counter.serve(idle_s=3.0).handled == 0
     assert sum(end for _, end in cluster.reader().bounds([Partition("interior.id-office.dead", 0)]).values()) == 3
