@@ -6,17 +6,18 @@ Registered by `agents.commands`.
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agents import trace
-from agents.trace import Entry, Found
 from bus.cli import context
 from bus.errors import BusError, UsageError
 from schemas import names
 from schemas.envelope import format_time, from_us
 from schemas.errors import NameRefused
+
+if TYPE_CHECKING:  # imported where used, so that `--help` stays quick
+    from agents.trace import Entry, Found
 
 app = typer.Typer(name="case", help="Look at cases.", no_args_is_help=True)
 
@@ -29,6 +30,7 @@ def trace_case(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Show each event of a case over all agencies: who, what, when, what it waited for, which paper it replaced."""
+    from agents import trace
     from bus.transport.kafka_admin import KafkaAdmin
     from bus.transport.kafka_reader import KafkaReader
 

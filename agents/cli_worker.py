@@ -17,9 +17,7 @@ from typing import Annotated
 
 import typer
 
-from agents import worker
 from bus.cli import context
-from bus.cli.main import report
 from bus.errors import UsageError
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 30.0, 60.0
@@ -40,6 +38,8 @@ def run(
     ready_file: Annotated[Path | None, typer.Option(help="Written when the worker is ready.")] = None,
 ) -> None:
     """Carry the cases of one process. Runs until Ctrl-C or SIGTERM, restarts by itself after a failure."""
+    from agents import worker
+
     if host not in worker.HOSTS:
         raise UsageError(f"There is no host {host}.", remedy=f"One of: {', '.join(worker.HOSTS)}.")
     job = worker.Job(
@@ -57,6 +57,8 @@ def run(
     try:
         worker.run(job, settings)
     except Exception as error:  # noqa: BLE001  # F4: any failure of a unit ends the process; say it in one line
+        from bus.cli.main import report
+
         os._exit(report(error))  # threads of the host must not keep a failed worker alive
 
 

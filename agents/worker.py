@@ -23,9 +23,9 @@ from agents.kafka_case_log import KafkaCaseLog
 from agents.membership import HostSettings
 from agents.outputs import Outputs
 from agents.runner import Runner
+from bus import selfcheck
 from bus.clock import SystemClock
-from bus.errors import Refused, UsageError
-from bus.ports import TopicState
+from bus.errors import UsageError
 from bus.settings import Settings
 from bus.transport.kafka_admin import KafkaAdmin
 from bus.transport.kafka_producer import KafkaProducer
@@ -156,37 +156,15 @@ def _prepare(
         topics = admin.topics()
     finally:
         admin.close()
-    partitions = check_topics(graphs, group, topics)
+    inputs = sorted(frozenset().union(*(graph.listens for graph in graphs)))
+    emitted = sorted(frozenset().union(*(graph.emits for graph in graphs)))
+    selfcheck.refuse(selfcheck.check_group(group, inputs=inputs, outputs=emitted, topics=topics))
+    partitions = topics[f"{group}.cases"].partitions
     reader = KafkaReader(settings.bootstrap)
     try:
         return Codec(catalogue, SchemaTopic(reader).read_all()), partitions
     finally:
         reader.close()
-
-
-def check_topics(graphs: Sequence[Graph], group: str, topics: dict[str, TopicState]) -> int:
-    """The partition count that all topics of a process share.
-
-    Raises:
-        Refused: naming the topics that are missing (F27) or whose counts differ (F26).
-    """
-    own = [f"{group}.{kind}" for kind in ("cases", "archive", "dead")]
-    inputs = sorted(frozenset().union(*(graph.listens for graph in graphs)))
-    emitted = sorted(frozenset().union(*(graph.emits for graph in graphs)))
-    missing = [name for name in [*inputs, *emitted, *own] if name not in topics]
-    if missing:
-        raise Refused(
-            f"Topics are missing: {', '.join(missing)}.", field="topics", remedy="Run `agencybus topics apply`."
-        )
-    counts = {name: topics[name].partitions for name in [*inputs, *own]}
-    if len(set(counts.values())) > 1:
-        found = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise Refused(
-            f"The topics of a process need one partition count, found: {found}.",
-            field="partitions",
-            remedy="Recreate those that differ; a case must stand on one partition number everywhere.",
-        )
-    return next(iter(counts.values()))
 
 
 def _announce(ready_file: Path | None) -> Callable[[Sequence[int]], None]:

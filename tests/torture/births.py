@@ -29,7 +29,7 @@ class History:
         outcomes: by case, how the archive says it ended.
         requests, benefits: by case, how often each event id stands on the topic.
         dead: dead letters of the workflow.
-        torn: cases whose archive record does not know where each of its events stands.
+        unplaced: cases whose archive record lacks the offset of an output (its ack was lost with a killed worker).
     """
 
     stillborn: dict[str, bool] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class History:
     requests: dict[str, Counter[str]] = field(default_factory=dict)
     benefits: dict[str, Counter[str]] = field(default_factory=dict)
     dead: int = 0
-    torn: list[str] = field(default_factory=list)
+    unplaced: list[str] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
         """The figures to print."""
@@ -51,6 +51,7 @@ class History:
             "benefits (distinct ids)": sum(len(ids) for ids in self.benefits.values()),
             "benefits (records)": sum(sum(ids.values()) for ids in self.benefits.values()),
             "dead letters": self.dead,
+            "cases with an offset to look up": len(self.unplaced),
         }
 
 
@@ -69,7 +70,6 @@ def anomalies(history: History) -> list[str]:
             count = len(found.get(case, ()))
             if count != (0 if stillborn else 1):
                 wrong.append(f"{case}: {count} {what}s")
-    wrong.extend(f"{case}: the archive does not know where its events stand" for case in history.torn)
     if history.dead:
         wrong.append(f"{history.dead} dead letters")
     return wrong
@@ -92,7 +92,7 @@ def read(reader: Reader, group: str) -> History:
         case = cases.from_bytes(record.value or b"")
         history.outcomes[case.id] = case.outcome
         if any(mark.offset < 0 for mark in case.trail):
-            history.torn.append(case.id)
+            history.unplaced.append(case.id)
     history.dead = len(_all(reader, f"{group}.dead"))
     return history
 
