@@ -190,7 +190,15 @@ class KafkaAdmin:
             kafka.TopicPartition(p.topic, p.number): OffsetAndMetadata(offset, "", -1)
             for p, offset in positions.items()
         }
-        answer = self._coordinated(f"set offsets of {group}", lambda: self._client.alter_group_offsets(group, offsets))
+
+        def alter() -> dict[Any, Any]:
+            found: dict[Any, Any] = self._client.alter_group_offsets(group, offsets)
+            for error in found.values():
+                if issubclass(error, _moving()):  # told per partition here, not as an exception
+                    raise error
+            return found
+
+        answer = self._coordinated(f"set offsets of {group}", alter)
         for tp, error in answer.items():
             if error is ke.UnknownMemberIdError:
                 raise Refused(
@@ -206,16 +214,13 @@ class KafkaAdmin:
 
         Its coordinator cache is never evicted.
         """
-        import kafka.errors as ke
-
         give_up = time.monotonic() + _COORDINATOR_S
         while True:
             try:
                 with translated(self._bootstrap, doing):
                     return call()
             except Unreachable as error:
-                moving = (ke.NotCoordinatorError, ke.CoordinatorNotAvailableError, ke.CoordinatorLoadInProgressError)
-                if not isinstance(error.__cause__, moving) or time.monotonic() > give_up:
+                if not isinstance(error.__cause__, _moving()) or time.monotonic() > give_up:
                     raise
             time.sleep(_PAUSE_S)
             self._client.close()
@@ -224,3 +229,10 @@ class KafkaAdmin:
     def close(self) -> None:
         """Disconnect."""
         self._client.close()
+
+
+def _moving() -> tuple[type[Exception], ...]:
+    """The errors of a coordinator that is being made or moves."""
+    import kafka.errors as ke
+
+    return (ke.NotCoordinatorError, ke.CoordinatorNotAvailableError, ke.CoordinatorLoadInProgressError)
