@@ -20,7 +20,7 @@ from pydantic_core import SchemaValidator
 
 from schemas import avro, scan
 from schemas.catalogue import Catalogue
-from schemas.errors import EventRefused, Poison, UnknownType
+from schemas.errors import EventRefused, Poison, SchemaRefused, UnknownType
 from schemas.event import Event
 from schemas.reader import compile_reader
 from schemas.writer import compile_writer
@@ -49,11 +49,9 @@ class Codec:
 
     Args:
         catalogue: the contracts this process knows; others are refused.
-        writers: schemas of other versions by id, as they stand in `_schemas`.
+        writers: schemas of other versions by id, as they stand in `_schemas`. One that is no Avro schema or could be
+            abused (recursion, items without bytes) makes poison of its own events only, not of this process.
         guids: ids by 16-byte schema GUID, for writers that put it in a header.
-
-    Raises:
-        SchemaRefused: when a writer's schema is none, or could be abused (recursion, items without bytes).
     """
 
     def __init__(
@@ -64,7 +62,8 @@ class Codec:
         guids: Mapping[bytes, int] | None = None,
     ) -> None:
         self._catalogue = catalogue
-        self._writers = {number: scan.Writer(schema) for number, schema in (writers or {}).items()}
+        self._schemas = dict(writers or {})
+        self._writers: dict[int, scan.Writer] = {}
         self._guids = dict(guids or {})
         self._plans: dict[type[Event], _Plan] = {}
 
@@ -131,14 +130,22 @@ class Codec:
 
     def _resolve(self, body: bytes, number: int, plan: _Plan, model: type[E]) -> E:
         """Read what another version of the contract wrote."""
-        writer = self._writers.get(number)
-        if writer is None:
-            raise Poison(f"schema id {number} is not known")
+        writer = self._writers.get(number) or self._writer(number)
         if writer.name != f"{plan.schema['namespace']}.{plan.schema['name']}":
             raise Poison(f"schema id {number} is of another contract")
         writer.scan(body)
         found = fastavro.schemaless_reader(BytesIO(body), writer.parsed, plan.schema)
         return model.model_validate(found, strict=False)  # fastavro gives enum values as text
+
+    def _writer(self, number: int) -> scan.Writer:
+        """Check another version's schema on first use, and keep it."""
+        if number not in self._schemas:
+            raise Poison(f"schema id {number} is not known")
+        try:
+            writer = self._writers[number] = scan.Writer(self._schemas[number])
+        except SchemaRefused as fault:
+            raise Poison(f"schema id {number} cannot be read safely: {fault}") from None
+        return writer
 
     def _plan(self, model: type[Event]) -> _Plan:
         """Work out a contract on first use, and keep it."""
