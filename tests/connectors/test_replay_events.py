@@ -35,7 +35,7 @@ def _ordered(sequence: int = 1, **case_attributes: str) -> Ordered:
     )
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=300), unique=True, max_size=20))
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=300), unique=True, max_size=20))
 def test_any_case_name_gives_a_case_id_of_its_own(texts: list[str]) -> None:
     ids = [names.case_id(case_of("r1", text)) for text in texts]
     assert len(set(ids)) == len(texts)
