@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -26,6 +27,7 @@ from bus.message import Partition
 
 COMMIT_EVERY_S = 1.0
 FETCH_WAIT_MS = 200
+LEAVE_S = 5.0
 
 
 class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -47,6 +49,7 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._unit = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._fetched_to: dict[Partition, int] = {}
+        self._failure: Exception | None = None
 
     def stop(self) -> None:
         """Finish the unit under way, commit, leave."""
@@ -58,10 +61,12 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         Raises:
             Unreachable, Hole, Fenced, Damaged, Refused.
         """
-        await self._connect()
         committed_at = time.monotonic()
         try:
+            await self._connect()
             while not self._stopping.is_set():
+                if self._failure is not None:
+                    raise self._failure
                 if self._changed.is_set():
                     await self._take_over()
                 fetched = await self._fetch()
@@ -74,15 +79,20 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             await self._runner.finish()
             await self._commit()
         finally:
-            await self._consumer.stop()
+            with suppress(TimeoutError):  # a broker that is away must not keep a failed worker alive
+                async with asyncio.timeout(LEAVE_S):
+                    await self._consumer.stop()
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:  # noqa: ARG002  # all go at once
         """Called while still a member: finish the unit under way, commit it, and stop working."""
         async with self._unit:
-            await self._runner.finish()
-            await self._commit()
             self._changed.set()
-            await self._runner.released()
+            try:
+                await self._runner.finish()
+                await self._commit()
+                await self._runner.released()
+            except Exception as error:  # noqa: BLE001  # aiokafka would log it and go on; the loop raises it
+                self._failure = error
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:  # noqa: ARG002  # read later
         """Called before this member heartbeats: only note it; the loop takes over."""

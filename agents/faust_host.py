@@ -1,205 +1,28 @@
-"""The workflow host on Faust, hardened: the only file that imports faust (DESIGN 5, research/faust-host.md).
+"""The workflow host on Faust: a runner inside the hardened app of `agents.faust_app`.
 
-Started by `agents.worker`. Faust gives membership, threads, flow control and shutdown; what it does badly is taken out:
-
-- one message carries a whole fetch (F67), so its per-record tasks, acks and gaps (F1, F2, F3, F5) never run;
-- positions come from the case log and are committed from there (F71); an exception ends the process (F4, F6, F7);
-- recovery runs in `on_rebalance_complete`, where nothing is delivered yet (F66); a member that lost its place ends
-  (F64);
-- range assignment keeps equal partition numbers together (F63); aborted records stay unseen; no topics are made
-  (F25, F28);
-- no web server (F43), no leader, no tables, no exactly_once (F11).
+Started by `agents.worker`. Faust gives membership, threads, flow control and shutdown. The traps it avoids: recovery
+runs in `on_rebalance_complete`, where nothing is delivered yet (F66); an exception in a unit ends the process and the
+unit never counts as done (F4, F6, F7); faust's thread is no daemon, and is stopped whatever went wrong.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-from agents.membership import HostSettings, end_when_membership_is_lost, floors, from_kafka
+from aiokafka import errors as kafka_errors
+
+from agents.faust_app import UNIT, build_app
+from agents.membership import HostSettings, floors
 from agents.runner import Runner
 from agents.unit import Fetched
-from bus.errors import Refused
+from bus.errors import Unreachable
 from bus.message import Partition
 
-_argv, sys.argv = sys.argv, sys.argv[:1]  # faust reads the command line when it is imported
-import faust  # noqa: E402  # see the line above
-from aiokafka import TopicPartition  # noqa: E402  # after faust, whose import must see no arguments
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor  # noqa: E402  # as above
-from faust.transport.drivers import aiokafka as driver  # noqa: E402  # as above
-from faust.types import TP, ConsumerMessage  # noqa: E402  # as above
-from mode.utils.futures import notify  # noqa: E402  # as above
-
-sys.argv = _argv
-
-FETCH_WAIT_S = 0.2
-COMMIT_EVERY_S = 1.0
-_UNIT = "unit"
-FORBIDDEN = {
-    "processing_guarantee": "F11: faust's exactly_once is not atomic; effects are kept once by the case log",
-    "stream_publish_on_commit": "F13: it can publish the next event's output",
-    "web_enabled": "F43: faust's web server shows state without a login",
-    "topic_allow_declare": "F25, F28: topics come from the topology file",
-    "table_standby_replicas": "F24: there are no tables to keep standbys of",
-    "producer_threaded": "F54: its blocking send always fails",
-}
-
-
-class UnitThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust ships no complete types
-    """Faust's consumer thread, fetching whole units."""
-
-    def __post_init__(self) -> None:
-        """Begin with no fetch chain."""
-        super().__post_init__()
-        self.fetched_to: dict[Partition, int] = {}
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._partition_assignment_strategy = [RangePartitionAssignor]  # noqa: SLF001  # F63
-        consumer._fetch_max_wait_ms = int(FETCH_WAIT_S * 1000)  # noqa: SLF001  # faust fixes 1500
-        consumer._isolation_level = "read_committed"  # noqa: SLF001  # faust reads aborted records
-        return consumer
-
-    async def on_start(self) -> None:
-        """Connect, then watch for lost membership."""
-        await super().on_start()
-        end_when_membership_is_lost(self._ensure_consumer())
-
-    async def _fetch_records(
-        self,
-        consumer: Any,
-        active_partitions: Iterable[Any],
-        timeout: float | None = None,  # noqa: ASYNC109  # faust's own signature
-        max_records: int | None = None,
-    ) -> Any:
-        if not self.consumer.flow_active:
-            return {}
-        wanted = [TopicPartition(tp.topic, tp.partition) for tp in active_partitions]
-        wanted = [tp for tp in wanted if Partition(tp.topic, tp.partition) in self.fetched_to]
-        found = await super()._fetch_records(consumer, wanted, timeout=timeout, max_records=max_records)
-        fetched = from_kafka(consumer, found, wanted, self.fetched_to)
-        self.fetched_to.update(fetched.positions)
-        return fetched
-
-    async def _seek_wait(self, consumer: Any, partitions: Mapping[Any, int]) -> None:
-        for tp, offset in partitions.items():
-            consumer.seek(TopicPartition(tp.topic, tp.partition), offset)
-        self.fetched_to = {Partition(tp.topic, tp.partition): offset for tp, offset in partitions.items()}
-
-
-class UnitConsumer(driver.Consumer):  # type: ignore[misc]  # faust ships no complete types
-    """Faust's consumer, delivering one message per fetch."""
-
-    _units = 0
-
-    def _new_consumer_thread(self) -> UnitThread:
-        return UnitThread(self, loop=self.loop, beacon=self.beacon)
-
-    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109  # faust's own signature
-        full = self.app.host.runner.full()
-        wanted = {tp for tp in active_partitions if Partition(tp.topic, tp.partition) not in full}
-        return await super()._getmany(wanted, timeout)
-
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:  # noqa: ASYNC109, ARG002  # ours is shorter
-        """One message per fetch, an empty fetch too: time passes for timers."""
-        generation = self.app.consumer_generation_id
-        fetched, _ = await self._wait_next_records(FETCH_WAIT_S)
-        if not isinstance(fetched, Fetched) or self.should_stop or not self.flow_active:
-            return
-        if generation != self.app.consumer_generation_id or not fetched.positions:
-            return
-        carrier = min(fetched.positions)
-        tp = TP(carrier.topic, carrier.number)
-        self._units += 1
-        yield tp, ConsumerMessage(
-            tp.topic, tp.partition, self._units, 0.0, 0, {_UNIT: fetched}, None, b"", None, 0, 0, tp,
-            generation_id=generation,
-        )  # fmt: skip
-
-    def ack(self, message: Any) -> bool:
-        """Note that a unit is done; offsets are the case log's business."""
-        if message.acked:
-            return False
-        message.acked = True
-        self._unacked_messages.discard(message)
-        notify(self._waiting_for_ack)
-        return True
-
-    async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
-        """Unit numbers have no gaps that mean anything."""
-
-    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002  # faust's own signature
-        """Commit what the runner has stored and sent."""
-        offsets = {TP(p.topic, p.number): offset for p, offset in self.app.host.runner.committable().items()}
-        return bool(offsets) and bool(await self._commit(offsets))
-
-    async def perform_seek(self) -> None:
-        """Seek to the positions of the case log, never to the group's commits."""
-        self._read_offset.clear()
-        await self.seek_wait({TP(p.topic, p.number): offset for p, offset in self.app.host.seeks.items()})
-
-    def verify_event_path(self, now: float, tp: Any) -> None:
-        """The runner's own watch replaces it; faust's reads offsets that are not kept here."""
-
-    def on_buffer_full(self, tp: Any) -> None:
-        """A buffer of one unit is full by design; pausing the carrier's partition would stop the fetch for a second."""
-
-    def on_buffer_drop(self, tp: Any) -> None:
-        """See `on_buffer_full`."""
-
-
-class UnitTransport(driver.Transport):  # type: ignore[misc]  # faust ships no complete types
-    """Faust's aiokafka transport with our consumer."""
-
-    Consumer = UnitConsumer
-
-
-class UnitApp(faust.App):  # type: ignore[misc]  # faust ships no complete types
-    """A faust app that uses our transport and knows its host."""
-
-    host: FaustHost
-
-    def _new_transport(self) -> UnitTransport:
-        return UnitTransport(self.conf.broker_consumer, self)
-
-
-def build_app(settings: HostSettings, **overrides: object) -> UnitApp:
-    """The hardened app: the only way one is made.
-
-    Args:
-        settings: how to join the group.
-        overrides: further faust settings, for tests and special deployments.
-
-    Raises:
-        Refused: when an override is one that breaks the delivery contract, with the trap it would open.
-    """
-    for name in overrides:
-        if name in FORBIDDEN:
-            reason = FORBIDDEN[name]
-            raise Refused(f"faust setting {name} is not allowed: {reason}.", field=name, remedy="Leave it out.")
-    options: dict[str, Any] = {
-        "broker": [f"kafka://{address}" for address in settings.bootstrap.split(",")],
-        "store": "memory://",
-        "consumer_group_instance_id": settings.instance,  # "" would make every worker one static member
-        "consumer_auto_offset_reset": "earliest",
-        "broker_session_timeout": settings.session_timeout_ms / 1000,
-        "broker_heartbeat_interval": settings.heartbeat_ms / 1000,
-        "broker_rebalance_timeout": settings.rebalance_timeout_ms / 1000,
-        "broker_max_poll_interval": settings.rebalance_timeout_ms / 1000,
-        "broker_max_poll_records": settings.max_poll_records,
-        "broker_commit_interval": COMMIT_EVERY_S,
-        "stream_buffer_maxsize": 1,
-        "stream_recovery_delay": 0.0,
-        "topic_disable_leader": True,
-        "topic_allow_declare": False,
-        "table_standby_replicas": 0,
-        "web_enabled": False,
-        **overrides,
-    }
-    return UnitApp(settings.group, **options)
+LEAVE_S = 5.0
 
 
 class FaustHost:
@@ -239,30 +62,58 @@ class FaustHost:
             Unreachable, Hole, Fenced, Damaged, Refused; RuntimeError when faust itself crashed.
         """
         logging.getLogger("faust").setLevel(logging.WARNING)
-        await self.app.start()
-        stopping = asyncio.create_task(self._stopping.wait())
-        crashed = asyncio.create_task(self.app.wait_until_stopped())
         try:
+            await self._connect()
+            stopping = asyncio.create_task(self._stopping.wait())
+            crashed = asyncio.create_task(self.app.wait_until_stopped())
             await asyncio.wait({stopping, crashed}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            crashed.cancel()
             if self._failure is not None:
                 raise self._failure
             if self.app.crashed:
                 raise RuntimeError(f"faust crashed: {self.app.crash_reason!r}")
             self.app.consumer.stop_flow()
+            await self.app.consumer.wait_empty()
             await self.runner.finish()
             await self.app.consumer.force_commit()
-            await self.app.stop()
         finally:
-            stopping.cancel()
-            crashed.cancel()
+            await self._leave()
+
+    async def _connect(self) -> None:
+        try:
+            await self.app.start()
+        except kafka_errors.KafkaError as error:
+            broker = self.app.conf.broker[0]
+            raise Unreachable(f"no broker answers at {broker}: {error}.", remedy="Run `agencybus up`.") from error
+
+    async def _leave(self) -> None:
+        """Stop faust's thread: it is no daemon, and would keep a failed process alive and in the group."""
+        for name in (
+            "faust",
+            "mode",
+            __name__,
+        ):  # they print tracebacks of what is on its way to the user as a sentence
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        self.app.conf.stream_wait_empty = False  # the unit that failed never counts as done
+        with suppress(Exception):  # what ends the process is more telling than what its end met
+            async with asyncio.timeout(LEAVE_S):
+                await self.app.stop()
 
     async def _units(self, stream: Any) -> None:
-        async for event in stream.events():
-            try:
-                await self.runner.handle(event.message.headers[_UNIT])
-            except Exception as error:  # noqa: BLE001  # F4: whatever it is, the unit must not count as done
-                self._fail(error)
-                await asyncio.Event().wait()  # never ack: the process ends
+        try:
+            async for event in stream.events():
+                await self._unit(event.message.headers[UNIT])
+        except BaseException as error:
+            self._fail(error)  # an agent that ends by itself ends the host: nobody else would take units
+            raise
+
+    async def _unit(self, fetched: Fetched) -> None:
+        try:
+            await self.runner.handle(fetched)
+        except Exception as error:  # noqa: BLE001  # F4: whatever it is, the unit must not count as done
+            self._fail(error)
+            await asyncio.Event().wait()  # never ack: the process ends
 
     async def _complete(self, *_args: object, **_kwargs: object) -> None:
         """Faust awaits this before it seeks and resumes: the one place to recover (F66)."""
