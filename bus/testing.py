@@ -276,6 +276,19 @@ class TransportContract:
         eventually(inherited)
         two.close()
 
+    def test_a_joining_member_waits_until_the_owner_has_polled(self, transport: Transport, name: str) -> None:
+        parts = frozenset(self.make(transport, name, partitions=2))
+        put(transport, Partition(name, 0), numbered(1))
+        owner = transport.consumer([name], group=f"{name}-g")
+        drain(owner, 1)
+        joiner = transport.consumer([name], group=f"{name}-g")
+        for _ in range(3):
+            assert joiner.poll(max_records=9, timeout=0.1) == []
+        assert (owner.assignment(), joiner.assignment()) == (parts, frozenset())
+        owner.commit({Partition(name, 0): 1})  # what the owner has handled is not given away uncommitted
+        owner.close()
+        joiner.close()
+
     def test_equal_partition_numbers_of_two_topics_meet_on_one_member(self, transport: Transport, name: str) -> None:
         other = name.replace(".v1", ".v2")
         parts = {*self.make(transport, name, partitions=4), *self.make(transport, other, partitions=4)}

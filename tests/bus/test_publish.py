@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -173,6 +173,26 @@ async def test_a_full_queue_makes_the_caller_wait_and_loses_nothing() -> None:
         said = [Publication(event=NoteWritten(text=str(i)), case="c") for i in range(100)]
         receipts = await publisher.publish_all(said)
     assert [r.offset for r in receipts if isinstance(r, Receipt)] == list(range(100))
+
+
+async def test_no_more_is_taken_from_the_input_than_there_is_room_for() -> None:
+    cluster = memory_cluster(TOPIC)
+    cluster.faults.held = asyncio.Event()
+    taken = 0
+
+    def said() -> Iterator[Publication]:
+        nonlocal taken
+        for i in range(100):
+            taken += 1
+            yield Publication(event=NoteWritten(text=str(i)), case="c")
+
+    async with publisher_on(cluster, queued=5) as publisher:
+        running = asyncio.create_task(publisher.publish_all(said()))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert taken == 6  # five in the queue, one waiting for room
+        cluster.faults.held.set()
+        assert len(await running) == 100
 
 
 async def test_a_full_queue_before_a_silent_broker_ends_with_the_deadline() -> None:

@@ -112,6 +112,14 @@ def test_a_server_without_ranges_is_read_from_the_start(tmp_path: Path, reposito
     repository.ranges = False
     (tmp_path / f"{JARS[1].name}.part").write_bytes(BLOBS["b"][:60_000])
     assert whole(get(tmp_path, repository))
+    assert len(repository.asked) == 4
+
+
+def test_an_endless_answer_is_left_one_chunk_after_the_locked_size(tmp_path: Path, repository: Repository) -> None:
+    repository.files[JARS[0].path] = b"\x07" * 5_000_000
+    url = f"{repository.base}/{JARS[0].path}"
+    jars._transfer(JARS[0], part=tmp_path / "part", url=url, advance=lambda _: None)
+    assert JARS[0].size < (tmp_path / "part").stat().st_size <= JARS[0].size + jars._CHUNK
 
 
 @pytest.mark.parametrize("part", [b"\xff" * 50_000, b"\xff" * len(BLOBS["c"]), b"\xff" * 999_999])
