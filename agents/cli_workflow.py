@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from bus import printable
 from bus.cli import context
 from bus.errors import BusError, CheckFailed, Finding
 
@@ -45,14 +46,14 @@ def check(
             graph = compile_file(file, catalogue)
         except CheckFailed as failed:
             findings += failed.findings
+            if not as_json:
+                context.note(failed.message)
             continue
         if not as_json:
-            typer.echo(f"{file}: process {graph.process} is right ({len(graph.steps)} steps, {graph.hash[:12]}).")
+            right = f"{file}: process {graph.process} is right ({len(graph.steps)} steps, {graph.hash[:12]})."
+            typer.echo(printable.line(right))
     if as_json:
         context.print_json([asdict(finding) for finding in findings])
-    else:
-        for finding in findings:
-            typer.echo(str(finding), err=True)
     if findings:
         raise typer.Exit(_FOUND)
 

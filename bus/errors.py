@@ -6,8 +6,13 @@ Exit codes (DESIGN 9): 1 failed, 2 usage, 3 check failed, 4 unreachable.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+from bus import printable
+
+MAX_SHOWN = 20  # findings of one file on a screen; the number of the others is said
 
 
 class BusError(Exception):
@@ -71,7 +76,11 @@ class Fenced(BusError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """One fault in a checked file. `line` is 1-based, 0 when the whole file is meant."""
+    """One fault in a checked file. `line` is 1-based, 0 when the whole file is meant.
+
+    As text it is one line that is safe to print, whatever the file holds; message and fix are clipped to
+    `bus.printable.MAX_TEXT` characters.
+    """
 
     file: str
     line: int
@@ -79,9 +88,20 @@ class Finding:
     message: str
     fix: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", printable.clipped(self.message))
+        object.__setattr__(self, "fix", printable.clipped(self.fix))
+
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.message} [{self.rule}] {self.fix}".rstrip()
+        return printable.line(f"{place}: {self.message} [{self.rule}] {self.fix}".rstrip())
+
+
+def listed(findings: Sequence[Finding]) -> str:
+    """Findings as lines; after the first `MAX_SHOWN` only how many more there are."""
+    shown = [str(finding) for finding in findings[:MAX_SHOWN]]
+    left = len(findings) - len(shown)
+    return "\n".join([*shown, *([f"… and {left:,} more findings."] if left else [])])
 
 
 class CheckFailed(BusError):
@@ -94,5 +114,5 @@ class CheckFailed(BusError):
     exit_code = 3
 
     def __init__(self, findings: list[Finding]) -> None:
-        super().__init__("\n".join(str(f) for f in findings))
+        super().__init__(listed(findings))
         self.findings = findings

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
+from bus import printable
 from bus.errors import BusError, OutcomeUnknown, Refused, Unreachable
 from bus.message import Receipt
 from bus.publish import Publication
@@ -110,4 +111,4 @@ def result_of(number: int, outcome: Receipt | BusError) -> dict[str, Any]:
 
 def dump(document: dict[str, Any]) -> str:
     """One line of JSON with its end of line."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return printable.json_text(json.dumps(document, ensure_ascii=False, separators=(",", ":"))) + "\n"

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bus import printable
+
 if TYPE_CHECKING:  # imported where used: rich and pydantic would cost `--help` a third of a second
     from rich.table import Table
 
@@ -43,13 +45,13 @@ def settings(ctx: typer.Context, **overrides: Any) -> Settings:
 
 def print_json(document: Any) -> None:
     """Write one JSON document, one line, to stdout and flush it."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stdout.write(printable.json_text(json.dumps(document, ensure_ascii=False)) + "\n")
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
-    """Write a line for people to stderr."""
-    sys.stderr.write(text + "\n")
+    """Write a line for people to stderr, safe to print whatever file or name it tells of."""
+    sys.stderr.write(printable.lines(text) + "\n")
     sys.stderr.flush()
 
 
@@ -63,14 +65,14 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
         numeric = all(isinstance(row[index], int | float) or row[index] is None for row in cells)
         built.add_column(column, justify="right" if cells and numeric else "left", overflow="fold")
     for row in cells:
-        built.add_row(*("–" if cell is None else str(cell) for cell in row))
+        built.add_row(*("–" if cell is None else printable.line(str(cell)) for cell in row))
     return built
 
 
 def show(renderable: object) -> None:
-    """Print a rich renderable to stdout; plain text when stdout is no terminal."""
+    """Print a rich renderable or text to stdout; plain text when stdout is no terminal."""
     from rich.console import Console
 
     Console(file=sys.stdout, highlight=False, markup=False, width=None if sys.stdout.isatty() else 200).print(
-        renderable
+        printable.lines(renderable) if isinstance(renderable, str) else renderable
     )

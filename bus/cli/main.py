@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bus import printable
 from bus.errors import BusError
 from schemas.errors import SchemaSideError
 
@@ -27,6 +28,7 @@ OWN_COMMANDS = ("broker", "events", "topics", "schema", "lag", "doctor", "config
 ENTRY_POINTS = "agencybus.commands"
 PACKAGES = ("schemas", "bus", "agents", "connectors")
 _MARKER = "Part of agencybus."  # stands in the docstring of each package
+_MAX_SAID = 4_000  # characters of one line of an error: place, message and fix of a finding fit in
 _GLOBAL_OPTIONS = ("--bootstrap", "--config")
 
 
@@ -73,9 +75,10 @@ def report(error: Exception) -> int:
     else:
         message = f"unexpected {type(error).__name__}: {error}"
         remedy = "This is a fault of agencybus; run the command again with --debug to see where."
-    sys.stderr.write(f"error: {message}\n")
-    if remedy:
-        sys.stderr.write(f"{remedy}\n")
+    for text in (f"error: {message}", remedy):
+        if text:
+            shown = "\n".join(printable.clipped(part, limit=_MAX_SAID) for part in printable.lines(text).split("\n"))
+            sys.stderr.write(f"{shown}\n")
     return code
 
 
