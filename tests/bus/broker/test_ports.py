@@ -58,3 +58,11 @@ def test_no_two_listeners_share_a_port_and_none_is_a_taken_one(
     assert [node.id for node in nodes] == list(range(1, count + 1))
     if port is not None:
         assert nodes[0].port == port
+
+
+def test_a_port_of_last_time_that_is_asked_for_another_node_is_not_given_twice() -> None:
+    last = (Node(1, 30001, 1), Node(2, 30002, 2), Node(3, 30003, 3))
+    nodes = choose(3, port=30002, last=last, pick=random.Random(1), free=lambda _: True)
+    assert nodes[0].port == 30002
+    assert nodes[1].port != 30002
+    assert nodes[2].port == 30003

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bus.broker import probe
 from bus.broker.probe import Answer, ask, parse, request
 
 
@@ -93,6 +94,21 @@ def test_a_server_that_is_no_broker_gives_none(reply: bytes) -> None:
 
     with server(speak) as address:
         assert ask(address, timeout=5) is None
+
+
+@pytest.mark.parametrize("size", [-1, 0, 2**30])
+def test_an_answer_of_an_absurd_size_is_not_read(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: list[int] = []
+    right = probe._exactly
+
+    def watched(connection: socket.socket, count: int) -> bytes:
+        wanted.append(count)
+        return right(connection, count)
+
+    monkeypatch.setattr(probe, "_exactly", watched)
+    with server(lambda connection: connection.sendall(struct.pack(">i", size))) as address:
+        assert ask(address, timeout=5) is None
+    assert wanted == [4]
 
 
 def test_nobody_listening_gives_none() -> None:
