@@ -25,7 +25,7 @@ from bus.partitioner import partition_for
 from bus.ports import Clock, Producer
 from schemas.catalogue import Catalogue
 from schemas.codec import Codec
-from schemas.envelope import Envelope, from_us, to_headers
+from schemas.envelope import SOURCE_PREFIX, Envelope, from_us, to_headers
 from schemas.errors import SchemaSideError
 from schemas.event import Event
 
@@ -79,10 +79,11 @@ class Outputs:
     async def send(self, emits: Sequence[tuple[str, Emit]]) -> Places:
         """Send events, given with their case ids, order kept per case and topic; return where each one stands."""
         batches: dict[Partition, tuple[list[str], list[Outgoing]]] = {}
+        counts = {topic: await self._producer.partitions(topic) for topic in {emit.topic for _, emit in emits}}
         for case_id, emit in emits:
             key = case_id.encode()
-            count = await self._producer.partitions(emit.topic)
-            ids, records = batches.setdefault(Partition(emit.topic, partition_for(key, count)), ([], []))
+            place = Partition(emit.topic, partition_for(key, counts[emit.topic]))
+            ids, records = batches.setdefault(place, ([], []))
             ids.append(emit.id)
             records.append(self._outgoing(key, case_id, emit))
         places: Places = {}
@@ -144,7 +145,7 @@ class Outputs:
     def _outgoing(self, key: bytes, case_id: str, emit: Emit) -> Outgoing:
         envelope = Envelope(
             id=emit.id,
-            source=f"/agencies/{emit.agency}/workflows/{self._process}",
+            source=f"{SOURCE_PREFIX}{emit.agency}/workflows/{self._process}",
             type=emit.topic,
             time=from_us(emit.at),
             correlationid=case_id,
