@@ -22,7 +22,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from agents.membership import HostSettings, end_when_membership_is_lost, floors, from_kafka
 from agents.runner import Runner
 from agents.unit import Fetched
-from bus.errors import Unreachable
+from bus.errors import Fenced, Unreachable
 from bus.message import Partition
 
 COMMIT_EVERY_S = 1.0
@@ -45,10 +45,11 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._runner = runner
         self._ready = ready
         self._consumer: Any = None
-        self._changed = asyncio.Event()
+        self._turn = 0  # counts revocations and assignments: what was begun in another turn is void
+        self._assigned = asyncio.Event()
         self._unit = asyncio.Lock()
         self._stopping = asyncio.Event()
-        self._fetched_to: dict[Partition, int] = {}
+        self._fetched_to: dict[Partition, int] = {}  # empty while this member may not work
         self._failure: Exception | None = None
 
     def stop(self) -> None:
@@ -67,11 +68,13 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             while not self._stopping.is_set():
                 if self._failure is not None:
                     raise self._failure
-                if self._changed.is_set():
+                if self._assigned.is_set():
                     await self._take_over()
+                turn = self._turn
                 fetched = await self._fetch()
                 async with self._unit:
-                    if not self._changed.is_set():
+                    if turn == self._turn:
+                        self._fetched_to.update(fetched.positions)
                         await self._runner.handle(fetched)
                 if time.monotonic() - committed_at >= COMMIT_EVERY_S:
                     await self._commit()
@@ -85,8 +88,8 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:  # noqa: ARG002  # all go at once
         """Called while still a member: finish the unit under way, commit it, and stop working."""
+        self._begin_turn()
         async with self._unit:
-            self._changed.set()
             try:
                 await self._runner.finish()
                 await self._commit()
@@ -96,7 +99,13 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:  # noqa: ARG002  # read later
         """Called before this member heartbeats: only note it; the loop takes over."""
-        self._changed.set()
+        self._begin_turn()
+        self._assigned.set()
+
+    def _begin_turn(self) -> None:
+        self._turn += 1
+        self._assigned.clear()
+        self._fetched_to = {}
 
     async def _connect(self) -> None:
         s = self._settings
@@ -124,16 +133,20 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._consumer.subscribe(topics=sorted(s.topics), listener=self)
 
     async def _take_over(self) -> None:
-        self._changed.clear()
-        generation = self._generation()
-        partitions = self._consumer.assignment()
-        numbers = sorted({tp.partition for tp in partitions})
-        seeks = await self._runner.assigned(
-            numbers,
-            floor=lambda inputs: floors(self._consumer, inputs),
-            still_mine=lambda: self._generation() == generation and not self._changed.is_set(),
-        )
-        if self._changed.is_set():
+        self._assigned.clear()
+        turn = self._turn
+        numbers = sorted({tp.partition for tp in self._consumer.assignment()})
+        try:
+            seeks = await self._runner.assigned(
+                numbers,
+                floor=lambda inputs: floors(self._consumer, inputs),
+                still_mine=lambda: self._turn == turn,
+            )
+        except Fenced:
+            if self._turn == turn:
+                raise
+            return  # the group moved on meanwhile; its next assignment is taken over from the start
+        if self._turn != turn:
             return
         for partition, offset in seeks.items():
             self._consumer.seek(TopicPartition(partition.topic, partition.number), offset)
@@ -141,21 +154,17 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         if numbers:
             self._ready(numbers)
 
-    def _generation(self) -> int:
-        return int(self._consumer._coordinator.generation)  # noqa: SLF001  # aiokafka shows it nowhere else
-
     async def _fetch(self) -> Fetched:
         full = self._runner.full()
         wanted = [TopicPartition(p.topic, p.number) for p in self._fetched_to if p not in full]
         if not wanted:
-            await asyncio.sleep(FETCH_WAIT_MS / 1000)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FETCH_WAIT_MS / 1000):
+                    await self._assigned.wait()
             return Fetched({}, {}, {}, {})
+        fetched_to = self._fetched_to
         found = await self._consumer.getmany(*wanted, timeout_ms=FETCH_WAIT_MS)
-        if self._changed.is_set():
-            return Fetched({}, {}, {}, {})
-        fetched = from_kafka(self._consumer, found, wanted, self._fetched_to)
-        self._fetched_to.update(fetched.positions)
-        return fetched
+        return from_kafka(self._consumer, found, wanted, fetched_to)
 
     async def _commit(self) -> None:
         offsets = {TopicPartition(p.topic, p.number): o for p, o in self._runner.committable().items()}

@@ -19,7 +19,7 @@ from agents.faust_app import UNIT, build_app
 from agents.membership import HostSettings, floors
 from agents.runner import Runner
 from agents.unit import Fetched
-from bus.errors import Unreachable
+from bus.errors import Fenced, Unreachable
 from bus.message import Partition
 
 LEAVE_S = 5.0
@@ -121,15 +121,19 @@ class FaustHost:
         consumer = thread._ensure_consumer()  # noqa: SLF001  # as above
         generation = consumer._coordinator.generation  # noqa: SLF001  # aiokafka shows it nowhere else
         numbers = sorted({tp.partition for tp in self.app.consumer.assignment()})
+
+        def still_mine() -> bool:
+            return bool(consumer._coordinator.generation == generation)  # noqa: SLF001  # as above
+
+        self.seeks = {}
         try:
             self.seeks = await self.runner.assigned(
-                numbers,
-                floor=lambda inputs: thread.call_thread(floors, consumer, inputs),
-                still_mine=lambda: consumer._coordinator.generation == generation,  # noqa: SLF001  # as above
+                numbers, floor=lambda inputs: thread.call_thread(floors, consumer, inputs), still_mine=still_mine
             )
         except Exception as error:  # noqa: BLE001  # an owner that cannot recover must not work
-            self._fail(error)
-            return
+            if not isinstance(error, Fenced) or still_mine():
+                self._fail(error)
+            return  # else the group moved on meanwhile: nothing is fetched until its next assignment is taken over
         if numbers:
             self._ready(numbers)
 

@@ -228,13 +228,18 @@ def host_of(name: str, world: World, runner: Runner, ready: Callable[[Sequence[i
         heartbeat_ms=500,
         **settings,
     )
+    return host_class(name)(joined, runner, ready=ready)
+
+
+def host_class(name: str) -> Any:
+    """The host of that name; each imported only when asked for, faust costs a second."""
     if name == "faust":
         from agents.faust_host import FaustHost
 
-        return FaustHost(joined, runner, ready=ready)
+        return FaustHost
     from agents.aiokafka_host import AiokafkaHost
 
-    return AiokafkaHost(joined, runner, ready=ready)
+    return AiokafkaHost
 
 
 @dataclass
