@@ -33,7 +33,7 @@ def main() -> int:
     if options.profile:
         sys.stderr.write(profile.table(options.events) + "\n")
         return 0
-    names = [options.only] if options.only else list(SCENARIOS)
+    names = options.only or list(SCENARIOS)
     document: dict[str, object] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.facts(),
@@ -63,7 +63,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", choices=SCENARIOS, help="one scenario instead of all")
+    parser.add_argument("--only", choices=SCENARIOS, nargs="+", help="these scenarios instead of all")
     parser.add_argument("--rounds", type=int, default=5, help="fresh processes per side (default 5)")
     parser.add_argument("--events", type=int, default=20_000, help="events per run (default 20000)")
     parser.add_argument("--profile", action="store_true", help="where the worker's time goes per event; no broker")

@@ -61,8 +61,8 @@ class Cluster:
 
     def create_group_topics(self, group: str) -> None:
         """What a workflow worker's group needs of its own."""
-        self.create(f"{group}.cases", compact=True)
-        self.create(f"{group}.archive", f"{group}.dead")
+        self.create(f"{group}.cases", f"{group}.archive", compact=True)
+        self.create(f"{group}.dead")
 
     def ends(self, topic: str) -> dict[Partition, int]:
         """End offset per partition."""

@@ -10,6 +10,8 @@ import os
 import platform
 from importlib.metadata import version
 
+from bus.broker.lock import KAFKA_VERSION
+
 LIBRARIES = (
     "aiokafka",
     "faust-streaming",
@@ -18,7 +20,6 @@ LIBRARIES = (
     "pydantic",
     "uvloop",
 )
-KAFKA = "4.3.1"
 
 
 def facts() -> dict[str, object]:
@@ -29,6 +30,6 @@ def facts() -> dict[str, object]:
         "load_before": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "kafka": KAFKA,
+        "kafka": KAFKA_VERSION,
         "versions": {name: version(name) for name in LIBRARIES},
     }
