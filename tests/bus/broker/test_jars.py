@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -58,7 +59,8 @@ def repository() -> Iterator[Repository]:
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(blob) - start))
             self.end_headers()
-            self.wfile.write(blob[start : None if served.cut is None else start + served.cut])
+            with suppress(ConnectionError):  # a reader that had enough
+                self.wfile.write(blob[start : None if served.cut is None else start + served.cut])
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
             pass
