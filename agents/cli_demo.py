@@ -17,6 +17,7 @@ from bus.errors import UsageError
 
 if TYPE_CHECKING:  # imported where used, so that `--help` stays quick
     from rich.console import RenderableType
+    from rich.live import Live
 
     from agents.demo import Look
     from bus.settings import Settings
@@ -45,16 +46,19 @@ def demo(
     plan = Plan(cases=cases, host=host, seed=seed, rate=rate, run=secrets.token_hex(3))
     finished = False
     show: Demo | None = None
+    viewer = Viewer(live=not as_json)
     try:
         apply_topology(settings.bootstrap)
         show = Demo(plan, settings, folder)
-        summary = show.run(Viewer(live=not as_json), context.note)
+        summary = show.run(viewer, context.note)
+        viewer.close()
         finished = True
         if as_json:
             context.print_json(summary)
         else:
             _print(summary)
     finally:
+        viewer.close()
         if keep and finished and show is not None:
             show.disconnect()
             _what_to_try(settings, plan.run, show.children.pids(), own_broker=own_broker)
@@ -105,7 +109,7 @@ class Viewer:
 
         self._console = Console(stderr=True)
         self._live = live and self._console.is_terminal
-        self._display: object | None = None
+        self._display: Live | None = None
         self._last_line = -10.0
 
     def __call__(self, look: Look) -> None:
@@ -120,9 +124,11 @@ class Viewer:
         if self._display is None:
             self._display = Live(console=self._console, auto_refresh=False)
             self._display.start()
-        assert isinstance(self._display, Live)
         self._display.update(_frame(look), refresh=True)
-        if look.cases.closed >= look.expected:
+
+    def close(self) -> None:
+        """Leave the last look standing and give the terminal back."""
+        if self._display is not None:
             self._display.stop()
 
 
@@ -140,7 +146,7 @@ def _frame(look: Look) -> RenderableType:
     from rich.text import Text
 
     oldest = look.cases.oldest
-    waits = "none" if oldest is None else oldest[0]
+    waits = "none" if oldest is None else f"{oldest[0]}, {look.oldest_s:.1f} s"
     head = Text(
         f"births {look.expected}   closed {look.cases.closed}   {look.per_second:.0f} events/s   lag {look.lag}   "
         f"oldest waiting: {waits}"
@@ -149,6 +155,7 @@ def _frame(look: Look) -> RenderableType:
     return Group(
         head,
         ProgressBar(total=look.expected, completed=look.cases.closed, width=60),
+        Text(),
         context.table("Cases", ("waiting at", "cases"), rows),
     )
 

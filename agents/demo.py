@@ -52,7 +52,8 @@ class Look:
     Args:
         elapsed_s: since the clinic began. expected: births to come in all.
         cases: open by step, closed by outcome. per_second: events over the last frame.
-        lag: records the worker has not taken yet.
+        lag: records the worker has not committed yet.
+        oldest_s: how long the oldest open case has waited at its step.
     """
 
     elapsed_s: float
@@ -60,6 +61,7 @@ class Look:
     cases: Snapshot
     per_second: float
     lag: int
+    oldest_s: float
 
 
 class Demo:
@@ -139,8 +141,10 @@ class Demo:
             snapshot = cases.look()
             stored, now = self._stored(), time.monotonic()
             rate = (stored - before) / max(now - before_at, 1e-9)
-            show(Look(now - started, self._plan.cases, snapshot, rate, self._lag()))
-            if snapshot.closed >= self._plan.cases:
+            lag = self._lag()
+            waited = 0.0 if snapshot.oldest is None else time.time() - snapshot.oldest[1] / 1_000_000
+            show(Look(now - started, self._plan.cases, snapshot, rate, lag, waited))
+            if snapshot.closed >= self._plan.cases and lag == 0:
                 return
             if stored != before:
                 last_move = now

@@ -60,7 +60,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
     from rich.table import Table
 
     cells = [list(row) for row in rows]
-    built = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    built = Table(title=title, title_justify="left", box=None, pad_edge=False, min_width=len(title))
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float) or row[index] is None for row in cells)
         built.add_column(column, justify="right" if cells and numeric else "left", overflow="fold")
