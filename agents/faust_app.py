@@ -52,6 +52,11 @@ class Host(Protocol):
     runner: Runner
     seeks: dict[Partition, int]
 
+    @property
+    def failed(self) -> bool:
+        """Whether a unit has failed, and so will never be acked."""
+        ...
+
 
 class UnitThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust ships no complete types
     """Faust's consumer thread, fetching whole units."""
@@ -133,6 +138,11 @@ class UnitConsumer(driver.Consumer):  # type: ignore[misc]  # faust ships no com
         notify(self._waiting_for_ack)
         return True
 
+    async def wait_empty(self) -> None:
+        """Wait for the unit under way, unless it failed: it will never be done, and the process must end."""
+        if not self.app.host.failed:
+            await super().wait_empty()
+
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
         """Unit numbers have no gaps that mean anything."""
 
@@ -176,6 +186,9 @@ class UnitApp(faust.App):  # type: ignore[misc]  # faust ships no complete types
     """A faust app that uses our transport and knows its host."""
 
     host: Host
+
+    def _create_directories(self) -> None:
+        """Make none: there are no tables, and faust would make three in the working directory."""
 
     def _new_transport(self) -> UnitTransport:
         return UnitTransport(self.conf.broker_consumer, self)

@@ -51,6 +51,11 @@ class FaustHost:
         self.app.on_partitions_revoked.connect(self._revoked)
         self.app.on_rebalance_complete.connect(self._complete)
 
+    @property
+    def failed(self) -> bool:
+        """Whether a unit or a takeover has failed: then nothing is waited for any more."""
+        return self._failure is not None
+
     def stop(self) -> None:
         """Finish the unit under way, commit, leave."""
         self._stopping.set()
@@ -95,7 +100,6 @@ class FaustHost:
             __name__,
         ):  # they print tracebacks of what is on its way to the user as a sentence
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self.app.conf.stream_wait_empty = False  # the unit that failed never counts as done
         with suppress(Exception):  # what ends the process is more telling than what its end met
             async with asyncio.timeout(LEAVE_S):
                 await self.app.stop()
