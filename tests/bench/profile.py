@@ -141,6 +141,7 @@ def table(events: int) -> str:
     """The profile as a table, from two runs: one plain for the total, one with every stage watched."""
     graph = compiler.compile_file(worker.process_file("recorded"), standard())
     units = list(_units(ready.records(events, "profile")))
+    worker.calm_collector()  # as the real one does
     total = asyncio.run(_run(graph, units))
     stages = Stages()
     with _watched(stages):
