@@ -33,6 +33,7 @@ from schemas.envelope import to_us
 TAKE = 500  # records of one case partition decided at once; bounds a batch and the latency behind it
 PATIENCE_MS = 2_000
 GRACE_MS = 1_000  # brokers' clocks differ by less: an event may be stamped before the one that opens its case
+_GRACE_US = GRACE_MS * 1_000
 QUIET_US = 1_000_000
 MARKER_LIFE_US = 35 * 86_400_000_000  # longest input retention (30 days) and five for a redrive
 
@@ -126,7 +127,7 @@ class Runner:
             floors = await floor(inputs)
             shelf.positions = {p.topic: max(shelf.positions.get(p.topic, 0), floors[p]) for p in inputs}
             self._shelves[number] = shelf
-            self._merge.lanes[number] = Lane(dict(shelf.positions))
+            self._merge.lanes[number] = Lane(dict(shelf.positions), self._graph.opens_on, GRACE_MS)
             seeks.update({p: shelf.positions[p.topic] for p in inputs})
             self._sent[number] = {c: e for c in shelf.unconfirmed if isinstance(e := shelf.get(c), Stored)}
         self._covered = dict(seeks)
@@ -195,7 +196,9 @@ class Runner:
             arrival = self._intake.read(record, decision.dead)
             if arrival is None:
                 continue
-            self._fire(shelf, decision, arrival.at - 1)
+            # An opening is taken ahead of older records of other cases, whose timers must not fire before those.
+            lead = _GRACE_US if arrival.topic == self._graph.opens_on and self._graph.time == "append" else 0
+            self._fire(shelf, decision, arrival.at - 1 - lead)
             try:
                 self._step(shelf, decision, arrival)
             except Rejected as rejected:

@@ -46,9 +46,13 @@ class Lane:
 
     Args:
         positions: next offset to take per topic; where the next fetch must continue is kept beside it.
+        first: the topic whose records open cases, taken as if stamped `lead_ms` earlier: brokers' clocks differ, and
+            an event that waits beside the one it follows from must not be taken before it.
     """
 
     positions: dict[str, int]
+    first: str = ""
+    lead_ms: int = 0
     queues: dict[str, deque[Record]] = field(init=False)
     _fetched: dict[str, int] = field(init=False)
     _seen: dict[str, int] = field(init=False)
@@ -75,7 +79,7 @@ class Lane:
             self.positions[topic] = position
 
     def take(self, limit: int, *, now: int, patience_ms: int) -> list[Record]:
-        """Up to `limit` records in (timestamp, topic) order; stops where an older record may still come."""
+        """Up to `limit` records in (timestamp less lead, topic) order; stops where an older one may still come."""
         taken: list[Record] = []
         while len(taken) < limit:
             record = self._head(now, patience_ms)
@@ -98,12 +102,14 @@ class Lane:
         if not heads:
             self._blocked_since = None
             return None
-        best = min(heads, key=lambda record: (record.timestamp, record.topic))
+        first, lead = self.first, self.lead_ms
+        best = min(heads, key=lambda r: (r.timestamp - lead if r.topic == first else r.timestamp, r.topic))
         if len(heads) == len(self.queues):
             self._blocked_since = None
             return best
+        moment = best.timestamp - lead if best.topic == first else best.timestamp
         for topic, queue in self.queues.items():
-            if queue or self._seen[topic] >= best.timestamp:
+            if queue or self._seen[topic] >= moment:
                 continue
             if self._seen[topic] == _UNREAD or not self._waited(now, patience_ms):
                 return None

@@ -46,6 +46,22 @@ def test_a_topic_read_to_its_end_before_the_record_was_written_is_asked_again_fi
     assert len(it.take(9, now=1, patience_ms=100)) == 1
 
 
+def test_an_opening_is_taken_before_an_event_stamped_up_to_its_lead_earlier_and_no_more() -> None:
+    it = Lane({A: 0, B: 0}, B, 100)
+    it.add(A, [record(A, 0, 10), record(A, 1, 30)], start=0, position=2, seen=999)
+    it.add(B, [record(B, 0, 109), record(B, 1, 131)], start=0, position=2, seen=999)
+    assert [r.timestamp for r in it.take(9, now=0, patience_ms=100)] == [109, 10, 30, 131]
+
+
+def test_an_opening_waits_for_other_topics_only_up_to_its_moment_less_the_lead() -> None:
+    it = Lane({A: 0, B: 0}, B, 100)
+    it.add(A, [], start=0, position=0, seen=8)
+    it.add(B, [record(B, 0, 109)], start=0, position=1, seen=999)
+    assert it.take(9, now=0, patience_ms=100) == []
+    it.add(A, [], start=0, position=0, seen=9)
+    assert len(it.take(9, now=0, patience_ms=100)) == 1
+
+
 def test_clocks_that_differ_delay_by_the_patience_and_no_more() -> None:
     it = lane()
     it.add(B, [], start=0, position=0, seen=5)

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,19 @@ CODEC = Codec(CATALOGUE)
 
 @dataclass
 class World:
-    """One cluster and one case log. `graph` is the process under test."""
+    """One cluster and one case log.
+
+    Args:
+        graph: the process under test.
+        runner, case_log, intake: what workers are made of; a test puts a broken one here to see a check find it.
+        skew_ms: by topic, how far its broker's clock is from the others'.
+    """
 
     graph: Graph
+    runner: type[Runner] = Runner
+    case_log: type[MemoryCaseLog] = MemoryCaseLog
+    intake: type[Intake] = Intake
+    skew_ms: dict[str, int] = field(default_factory=dict)
     clock: ManualClock = field(default_factory=ManualClock)
     rows: dict[int, list[tuple[bytes, bytes | None]]] = field(default_factory=dict)
     owners: dict[int, object] = field(default_factory=dict)
@@ -60,7 +71,10 @@ class World:
     def store(self, topic: str, case: str, value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> None:
         """Store any bytes."""
         key = case.encode()
-        self.cluster.store(Partition(topic, partition_for(key, PARTITIONS)), [Outgoing(key, value, tuple(headers))])
+        place = Partition(topic, partition_for(key, PARTITIONS))
+        self.cluster.clock = ManualClock(self.clock.now() + timedelta(milliseconds=self.skew_ms.get(topic, 0)))
+        self.cluster.store(place, [Outgoing(key, value, tuple(headers))])
+        self.cluster.clock = self.clock
 
     def worker(self) -> Worker:
         """A new worker process; it takes over everything at its first step."""
@@ -81,10 +95,10 @@ class Worker:
     def __init__(self, world: World) -> None:
         self._world = world
         graph = world.graph
-        self.log = MemoryCaseLog(world.rows, world.owners)
-        self.runner = Runner(
+        self.log = world.case_log(world.rows, world.owners)
+        self.runner = world.runner(
             {graph.hash: graph},
-            intake=Intake(
+            intake=world.intake(
                 graph,
                 catalogue=CATALOGUE,
                 codec=CODEC,
@@ -105,13 +119,14 @@ class Worker:
         )
         self._at: dict[Partition, int] | None = None
 
-    async def start(self) -> None:
-        """Take over all partitions."""
+    async def start(self) -> dict[Partition, int]:
+        """Take over all partitions; where each input is read from."""
 
         async def floor(inputs: Sequence[Partition]) -> dict[Partition, int]:
             return dict.fromkeys(inputs, 0)
 
         self._at = await self.runner.assigned(range(PARTITIONS), floor=floor, still_mine=lambda: True)
+        return dict(self._at)
 
     async def step(self, *, most: int = 1_000, chance: random.Random | None = None) -> None:
         """Fetch at most `most` records of each input (with `chance`: of some inputs only) and handle them."""

@@ -1,0 +1,192 @@
+"""Births carried by workers that die at any await and by workers that wake up after another has taken over.
+
+Used by `test_runner` (the runner leaves no anomaly, whatever the seed) and `test_runner_controls` (a runner without one
+of its guards does). One seed is one history: who tells what when, which clocks differ, where a worker dies. The trap
+it avoids: a property that holds because nothing it looks at ever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from agents import case as cases
+from agents import compile as compiler
+from agents.case_log import Marker, MemoryCaseLog, Stored
+from agents.intake import Intake
+from agents.runner import Runner
+from agents.shelf import recover
+from agents.worker import PROCESSES
+from bus.errors import Fenced
+from bus.message import Partition, Record
+from schemas.envelope import from_headers
+from tests.agents import births
+from tests.agents.world import CATALOGUE, GROUP, PARTITIONS, Worker, World, decoded
+
+REQUEST = "portal.request.created.v1"
+MISSED = "bus.deadline.missed.v1"
+BIRTHS = 6
+STEPS = 120
+LARGEST_SKEW_MS = 400  # two brokers then differ by less than the runner's GRACE_MS
+GRAPH = compiler.compile_file(PROCESSES / "birth.yaml", CATALOGUE)
+
+Tell = Callable[[World, str], None]
+_NEXT: dict[Tell, Tell] = {
+    births.notify: births.register,
+    births.register: births.identify,
+    births.identify: births.assign,
+}
+
+
+async def kill_at(step: Coroutine[Any, Any, None], ticks: int) -> bool:
+    """Run a step and kill it after so many turns of the loop; True when it had ended by itself."""
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(step)
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+        if task.done():
+            break
+    if task.done():
+        task.result()
+        return True
+    for dying in asyncio.all_tasks() - before:
+        dying.cancel()
+        with suppress(asyncio.CancelledError):
+            await dying
+    return False
+
+
+async def anomalies(
+    seed: int,
+    *,
+    runner: type[Runner] = Runner,
+    case_log: type[MemoryCaseLog] = MemoryCaseLog,
+    intake: type[Intake] = Intake,
+    told_again: bool = True,
+) -> list[str]:
+    """Live one history and say what is wrong with its end; a worker that failed is one more thing wrong.
+
+    Args:
+        seed: of the history. runner, case_log, intake: what the workers are made of.
+        told_again: whether offices tell some events twice.
+    """
+    world = World(GRAPH, runner=runner, case_log=case_log, intake=intake)
+    ids = [f"birth-{n}" for n in range(BIRTHS)]
+    try:
+        worker = await _live(world, ids, random.Random(seed), told_again=told_again)
+        return [*_wrong(world, ids), *await _repeated_by_a_clean_restart(world, worker)]
+    except Exception as error:  # noqa: BLE001  # whatever ends a worker is what a control is looked at for
+        return [f"a worker ended: {type(error).__name__}: {error}"]
+
+
+async def _live(world: World, ids: list[str], chance: random.Random, *, told_again: bool) -> Worker:
+    world.skew_ms = {topic: chance.randint(-LARGEST_SKEW_MS, LARGEST_SKEW_MS) for topic in sorted(GRAPH.listens)}
+    todo: list[tuple[Tell, str]] = [(births.notify, case) for case in ids]
+    worker = world.worker()
+    paused: list[Worker] = []
+    for _ in range(STEPS):
+        if todo and chance.random() < 0.6:
+            tell, case = todo.pop(chance.randrange(len(todo)))
+            for _ in range(chance.choice((1, 1, 2)) if told_again else 1):
+                tell(world, case)
+            if tell in _NEXT:
+                todo.append((_NEXT[tell], case))
+        world.clock.advance(**chance.choice(({"milliseconds": 3}, {"milliseconds": 150}, {"milliseconds": 400})))
+        if chance.random() < 0.01:
+            world.clock.advance(days=4)
+        ticks = chance.choice((1, 2, 3, 5, 8, 13, 21, 10_000, 10_000))
+        if not await kill_at(worker.step(most=3, chance=chance), ticks):
+            worker = world.worker()
+        elif chance.random() < 0.1:
+            paused.append(worker)
+            worker = world.worker()
+        if paused and chance.random() < 0.15:
+            await _wake(paused, chance)
+    assert not todo, "the history is too short for what is to be told"
+    for _ in range(6):
+        world.clock.advance(seconds=2)
+        await worker.step()
+    return worker
+
+
+async def _wake(paused: list[Worker], chance: random.Random) -> None:
+    """Let a worker go on that does not know it has a successor; one that has learned it is gone."""
+    former = paused[chance.randrange(len(paused))]
+    try:
+        await former.step(most=3, chance=chance)
+    except Fenced:
+        paused.remove(former)
+
+
+def _wrong(world: World, ids: list[str]) -> list[str]:
+    entries = open_cases(world)
+    found = [f"{case_id} is not closed" for case_id in ids if not isinstance(entries.get(case_id), Marker)]
+    asked = Counter((r.key or b"").decode() for r in _once(world.stored(REQUEST)))
+    if asked != Counter(ids):
+        found.append(f"requests of one id each: {dict(asked)}")
+    missed = Counter(((r.key or b"").decode(), decoded(r).step) for r in _once(world.stored(MISSED)))
+    found += [f"{case_id}: deadline of {step} missed {n} times" for (case_id, step), n in missed.items() if n > 1]
+    for topic in (REQUEST, MISSED):
+        found += _two_in_one(world.stored(topic))
+    found += [f"dead letter: {dict(record.headers)['dead_error']!r}" for record in world.stored(f"{GROUP}.dead")]
+    return found + _wrong_in_archive(world, ids)
+
+
+def _wrong_in_archive(world: World, ids: list[str]) -> list[str]:
+    found: list[str] = []
+    archive = {case.id: case for r in world.stored(f"{GROUP}.archive") for case in [cases.from_bytes(r.value or b"")]}
+    if set(archive) != set(ids):
+        found.append(f"archived: {sorted(archive)}")
+    for case in archive.values():
+        if case.outcome != "completed":
+            found.append(f"{case.id} ended as {case.outcome}")
+        for mark in case.trail:
+            if mark.id and mark.offset == -1:
+                continue  # its acknowledgement was not seen before the worker died; `trace` looks it up by its id
+            log = world.cluster.logs[Partition(mark.topic, mark.partition)]
+            record = log[mark.offset] if 0 <= mark.offset < len(log) else None
+            if record is None or record.key != case.id.encode() or mark.id not in {"", from_headers(record.headers).id}:
+                found.append(f"{case.id}: the trail is wrong at {mark.step or mark.topic}")
+    return found
+
+
+def _once(records: list[Record]) -> list[Record]:
+    """One record of each event id."""
+    return list({from_headers(record.headers).id: record for record in records}.values())
+
+
+def _two_in_one(records: list[Record]) -> list[str]:
+    """Records of one event id that say different things."""
+    first: dict[str, Record] = {}
+    found = []
+    for record in records:
+        event_id = from_headers(record.headers).id
+        before = first.setdefault(event_id, record)
+        if (before.key, before.value, before.headers) != (record.key, record.value, record.headers):
+            found.append(f"{record.topic}: id {event_id} stands for two events")
+    return found
+
+
+async def _repeated_by_a_clean_restart(world: World, worker: Worker) -> list[str]:
+    await worker.runner.finish()
+    before = {p: len(log) for p, log in world.cluster.logs.items()}
+    later = world.worker()
+    starts = await later.start()
+    found = [f"{p.topic}[{p.number}] is read again from {at}" for p, at in starts.items() if at != before[p]]
+    for _ in range(2):
+        await later.step()
+    after = {p: len(log) for p, log in world.cluster.logs.items()}
+    return found + [f"{p.topic}[{p.number}] grew after a clean restart" for p in before if before[p] != after[p]]
+
+
+def open_cases(world: World) -> dict[str, Stored | Marker]:
+    """Every entry of the case log, as a worker would recover it."""
+    found: dict[str, Stored | Marker] = {}
+    for number in range(PARTITIONS):
+        shelf = recover((n, k, v) for n, (k, v) in enumerate(world.rows.get(number, [])))
+        found.update({c: e for c in shelf.entries if (e := shelf.get(c)) is not None})
+    return found

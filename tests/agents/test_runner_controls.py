@@ -1,0 +1,147 @@
+"""Negative controls: each guard of the runner taken out alone, to see that the crash property would notice.
+
+A guard whose absence leaves no anomaly is stated as such, with the guard that stands behind it: someone who removes
+the other one learns here that nothing is left.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from agents import case_log
+from agents.case import Case
+from agents.case_log import MemoryCaseLog, Positions, Row, Stored
+from agents.intake import Dead, Intake
+from agents.machine import Arrival, Emit
+from agents.runner import Runner, _Decision
+from bus.message import Record
+from tests.agents.crashes import anomalies
+
+SEEDS = range(24)
+_serial = itertools.count()
+
+
+class SendsFirst(Runner):
+    """Outputs leave before the decision behind them is durable."""
+
+    async def _store(self, decisions: Mapping[int, _Decision]) -> bool:
+        entries = [e for decision in decisions.values() for e in decision.changes.items()]
+        await self._outputs.send([(c, emit) for c, e in entries if isinstance(e, Stored) for emit in e.pending])
+        return await super()._store(decisions)
+
+
+class NewIds(Runner):
+    """An output gets another id each time it is decided."""
+
+    def _keep(self, decision: _Decision, entry: Stored | None, after: Case, emits: Sequence[Emit]) -> None:
+        super()._keep(decision, entry, after, [replace(e, id=f"{next(_serial):032x}") for e in emits])
+
+
+class NewIdsSentFirst(NewIds, SendsFirst):
+    """Both."""
+
+
+class ForgetsEvents(Intake):
+    """No event is recognised when it comes again."""
+
+    def read(self, record: Record, dead: list[Dead]) -> Arrival | None:
+        arrival = super().read(record, dead)
+        return None if arrival is None else replace(arrival, fingerprint=f"{next(_serial):016x}")
+
+
+class IgnoresPositions(MemoryCaseLog):
+    """A new owner reads its inputs from the beginning."""
+
+    async def load(self, number: int) -> list[tuple[int, bytes, bytes | None]]:
+        rows = await super().load(number)
+        return [
+            (offset, key, case_log.pack_positions(Positions({}, case_log.unpack_positions(value or b"").rows)))
+            if key == case_log.POSITIONS
+            else (offset, key, value)
+            for offset, key, value in rows
+        ]
+
+
+class WritesNoPositions(MemoryCaseLog):
+    """Batches hold cases only."""
+
+    async def append(self, batches: Mapping[int, Sequence[Row]]) -> None:
+        await super().append({n: [row for row in rows if row[0] != case_log.POSITIONS] for n, rows in batches.items()})
+
+
+class NoFence(MemoryCaseLog):
+    """A former owner may still write."""
+
+    async def append(self, batches: Mapping[int, Sequence[Row]]) -> None:
+        for number in batches:
+            self.owners[number] = self
+        await super().append(batches)
+
+
+class ResendsNothing(MemoryCaseLog):
+    """A new owner takes the last batch's outputs for sent."""
+
+    async def load(self, number: int) -> list[tuple[int, bytes, bytes | None]]:
+        rows = await super().load(number)
+        return [
+            (offset, key, case_log.pack_positions(Positions(case_log.unpack_positions(value or b"").inputs, 0)))
+            if key == case_log.POSITIONS
+            else (offset, key, value)
+            for offset, key, value in rows
+        ]
+
+
+async def noticed(words: str, **without: Any) -> bool:
+    """Whether some history shows an anomaly with these words."""
+    for seed in SEEDS:
+        if any(words in said for said in await anomalies(seed, **without)):
+            return True
+    return False
+
+
+async def harmless(**without: Any) -> bool:
+    """Whether no history shows an anomaly."""
+    return not [said for seed in SEEDS[:10] for said in await anomalies(seed, **without)]
+
+
+async def test_outputs_that_leave_before_the_append_become_two_events() -> None:
+    assert await noticed("requests of one id each", runner=SendsFirst)
+
+
+async def test_without_the_memory_of_applied_events_and_the_positions_an_event_counts_twice() -> None:
+    assert await noticed("dead letter", intake=ForgetsEvents, case_log=IgnoresPositions, told_again=False)
+
+
+async def test_without_the_memory_of_applied_events_one_told_twice_is_taken_twice() -> None:
+    assert await noticed("dead letter", intake=ForgetsEvents)
+
+
+async def test_positions_alone_keep_a_restart_from_counting_twice() -> None:
+    assert await harmless(intake=ForgetsEvents, told_again=False)
+
+
+async def test_without_a_positions_row_a_clean_restart_reads_all_again() -> None:
+    assert await noticed("is read again from 0", case_log=WritesNoPositions)
+
+
+async def test_without_a_positions_row_only_the_memory_of_applied_events_saves_the_cases() -> None:
+    assert await noticed("dead letter", case_log=WritesNoPositions, intake=ForgetsEvents, told_again=False)
+
+
+async def test_without_the_fence_a_worker_that_wakes_up_undoes_what_its_successor_did() -> None:
+    assert await noticed("is not closed", case_log=NoFence)
+
+
+async def test_outputs_not_resent_after_a_crash_are_lost() -> None:
+    assert await noticed("requests of one id each", case_log=ResendsNothing)
+
+
+async def test_ids_made_anew_are_harmless_as_long_as_nothing_leaves_before_its_id_is_durable() -> None:
+    assert await harmless(runner=NewIds)
+
+
+async def test_ids_made_anew_and_outputs_that_leave_before_the_append_become_many_events() -> None:
+    assert await noticed("requests of one id each", runner=NewIdsSentFirst)
