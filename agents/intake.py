@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from schemas.codec import Codec
-
 from agents.graph import Graph, Json
 from agents.machine import Arrival
 from bus.message import Record
 from bus.middleware.retry import Kind
-from schemas.catalogue import Catalogue
+from schemas import names
+from schemas.catalogue import Catalogue, EventType
+from schemas.codec import Codec
 from schemas.envelope import Envelope, fingerprint, from_headers, to_us
 from schemas.errors import EnvelopeRefused, SchemaSideError
 from schemas.event import Event
@@ -47,7 +47,7 @@ class Intake:
     ) -> None:
         self._event_time = graph.time == "event"
         self._codec = codec
-        self._models = {topic: catalogue.topic(topic).model for topic in graph.listens}
+        self._types = {topic: catalogue.topic(topic) for topic in graph.listens}
         self._extracts = extracts
         self._prefix = prefix.encode()
 
@@ -55,13 +55,14 @@ class Intake:
         """The arrival, or None when the record is another run's or went to `dead`."""
         if self._prefix and not (record.key or b"").startswith(self._prefix):
             return None
+        known = self._types[record.topic]
         try:
-            envelope = _envelope(record)
+            envelope = _envelope(record, known)
         except SchemaSideError as error:
             dead.append(Dead(record, "envelope", type(error).__name__, Kind.INVALID))
             return None
         try:
-            event = self._codec.decode(record.value or b"", self._models[record.topic], record.headers)
+            event = self._codec.decode(record.value or b"", known.model, record.headers)
         except SchemaSideError as error:
             dead.append(Dead(record, "decode", type(error).__name__, Kind.INVALID))
             return None
@@ -77,10 +78,11 @@ class Intake:
         )
 
 
-def _envelope(record: Record) -> Envelope:
+def _envelope(record: Record, known: EventType) -> Envelope:
     envelope = from_headers(record.headers)
-    if envelope.type != record.topic:
-        raise EnvelopeRefused("ce_type", "is not the topic's own")
-    if not envelope.correlationid or record.key != envelope.correlationid.encode():
+    known.accept(envelope)
+    case = envelope.correlationid or ""
+    if record.key != case.encode():
         raise EnvelopeRefused("ce_correlationid", "is missing or is not the record key")
+    names.case_id(case)  # the case log's own keys begin with `!`, which no case id may
     return envelope

@@ -20,8 +20,8 @@ from bus.message import Headers, Message, Partition, Record
 from bus.pipeline import Again, Attempt, Pipeline
 from bus.ports import Consumer
 from schemas.catalogue import Catalogue
-from schemas.envelope import SOURCE_PREFIX, from_headers
-from schemas.errors import EnvelopeRefused, Poison
+from schemas.envelope import from_headers
+from schemas.errors import Poison
 from schemas.event import Event
 
 _log = logging.getLogger(__name__)
@@ -50,10 +50,7 @@ def open_record(record: Record, *, catalogue: Catalogue, codec: Decoder) -> Mess
     """
     envelope = from_headers(record.headers)
     known = catalogue.topic(record.topic)
-    if envelope.type != record.topic:
-        raise EnvelopeRefused("ce_type", "names another topic than the one it stands on")
-    if envelope.source.startswith(SOURCE_PREFIX) and envelope.agency != known.agency:
-        raise EnvelopeRefused("ce_source", f"is not {known.agency}, the owner of the topic")
+    known.accept(envelope)
     if record.value is None:
         raise Poison("the record has no value")
     return Message(codec.decode(record.value, known.model, record.headers), envelope, record)

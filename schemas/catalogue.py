@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from schemas import birth, bus_events, documents, names, recorded, requests
-from schemas.errors import SchemaRefused, UnknownType
+from schemas.envelope import SOURCE_PREFIX, Envelope
+from schemas.errors import EnvelopeRefused, SchemaRefused, UnknownType
 from schemas.event import Event, PersonalData
 
 
@@ -33,6 +34,17 @@ class EventType:
     def personal_data(self) -> PersonalData:
         """How much the type says about a person."""
         return self.model.personal_data
+
+    def accept(self, envelope: Envelope) -> None:
+        """Check that an envelope found on this topic is of this type and from its owner.
+
+        Raises:
+            EnvelopeRefused: naming ce_type or ce_source.
+        """
+        if envelope.type != self.topic:
+            raise EnvelopeRefused("ce_type", "names another topic than the one it stands on")
+        if envelope.source.startswith(SOURCE_PREFIX) and envelope.agency != self.agency:
+            raise EnvelopeRefused("ce_source", f"is not {self.agency}, the owner of the topic")
 
 
 class Catalogue:

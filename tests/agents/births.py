@@ -11,10 +11,10 @@ from tests.agents.world import World
 DAY = date(2026, 1, 5)
 
 
-def notify(world: World, case: str, *, stillborn: bool = False) -> None:
+def notify(world: World, case: str, *, stillborn: bool = False, source: str | None = None) -> None:
     """The clinic tells of the birth."""
     event = BirthNotified(
-        child=f"SYN-{case}",
+        child="SYN-child",
         mother="SYN-mother",
         father=None,
         born_at=datetime(2026, 1, 5, 6, 0, tzinfo=UTC),
@@ -26,7 +26,7 @@ def notify(world: World, case: str, *, stillborn: bool = False) -> None:
         facility="SYN-CLINIC-1",
         mother_citizenship="AZ",
     )
-    world.publish(event, case, agency="health", event_id=f"n-{case}")
+    world.publish(event, case, agency="health", event_id=f"n-{case}", source=source)
 
 
 def register(world: World, case: str, *, stillbirth: bool = False) -> None:

@@ -188,3 +188,21 @@ async def test_an_event_of_a_case_nobody_opened_is_a_dead_letter_once_its_openin
     await worker.step()
     (dead,) = world.stored(f"{GROUP}.dead")
     assert dict(dead.headers)["dead_error"] == b"unopened"
+
+
+@pytest.mark.parametrize("name", ["!positions", "!barrier", "!process/x", "", "a b"])
+async def test_a_case_named_like_the_log_s_own_rows_is_a_dead_letter(world: World, name: str) -> None:
+    births.notify(world, name)
+    worker = world.worker()
+    await worker.step()
+    (dead,) = world.stored(f"{GROUP}.dead")
+    assert dict(dead.headers)["dead_stage"] == b"envelope"
+    assert not open_cases(world)
+
+
+async def test_an_event_from_an_agency_that_does_not_own_the_topic_is_a_dead_letter(world: World) -> None:
+    births.notify(world, "birth-1", source="/agencies/justice")
+    worker = world.worker()
+    await worker.step()
+    (dead,) = world.stored(f"{GROUP}.dead")
+    assert dict(dead.headers)["dead_error"] == b"EnvelopeRefused"

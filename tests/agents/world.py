@@ -60,12 +60,11 @@ class World:
         self.cluster = memory_cluster(*topics, partitions=PARTITIONS)
         self.cluster.clock = self.clock
 
-    def publish(self, event: Event, case: str, *, agency: str, event_id: str, key: str | None = None) -> None:
-        """Store an event as its agency would."""
+    def publish(self, event: Event, case: str, *, agency: str, event_id: str, source: str | None = None) -> None:
+        """Store an event as its agency would, or as another `source` would."""
         topic = event.topic(agency)
-        envelope = Envelope(
-            id=event_id, source=f"/agencies/{agency}", type=topic, time=self.clock.now(), correlationid=case
-        )
+        source = source or f"/agencies/{agency}"
+        envelope = Envelope(id=event_id, source=source, type=topic, time=self.clock.now(), correlationid=case)
         self.store(topic, case, CODEC.encode(event), tuple(to_headers(envelope)))
 
     def store(self, topic: str, case: str, value: bytes, headers: Sequence[tuple[str, bytes | None]]) -> None:
