@@ -13,12 +13,13 @@ import asyncio
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from pydantic_core import from_json, to_json
+from pydantic import ConfigDict, TypeAdapter
+from pydantic_core import to_json
 
 from agents import case as cases
-from agents.case import Case
+from agents.case import Case, CaseDamaged
 from agents.machine import Emit
 from bus.errors import BusError, Fenced
 
@@ -32,6 +33,14 @@ _LENGTH = struct.Struct(">I")
 _NEVER = -1
 
 Row = tuple[bytes, bytes | None]
+
+
+_STRICT = ConfigDict(strict=True)
+_MARKED: TypeAdapter[tuple[str, list[str]]] = TypeAdapter(tuple[str, list[str]], config=_STRICT)
+_PENDING: TypeAdapter[list[tuple[Any, ...]]] = TypeAdapter(
+    list[tuple[str, str, str, str, dict[str, Any], int, str | None]], config=_STRICT
+)
+_POSITIONS: TypeAdapter[dict[str, int | dict[str, int]]] = TypeAdapter(dict[str, int | dict[str, int]], config=_STRICT)
 
 
 class CaseLog(Protocol):
@@ -118,28 +127,45 @@ def unpack(value: bytes) -> Stored | Marker:
     """Read `pack`'s bytes.
 
     Raises:
-        Damaged: when they are not of a known format.
+        Damaged: when they are not of a known format; never quotes them, they hold personal data.
     """
+    kind, due = _head(value)
+    if kind not in {_CASE, _MARKER}:
+        raise _unreadable(value)
     try:
-        version, kind, due = _HEAD.unpack_from(value)
-        if version != FORMAT:
-            raise Damaged(f"case log record of format {version}.", remedy="Run the newer worker that wrote it.")
         if kind == _MARKER:
-            graph, applied = from_json(value[_HEAD.size :])
+            graph, applied = _MARKED.validate_json(value[_HEAD.size :])
             return Marker(graph, tuple(applied), due)
         (length,) = _LENGTH.unpack_from(value, _HEAD.size)
         start = _HEAD.size + _LENGTH.size
         case = cases.from_bytes(value[start : start + length])
-        emits = tuple(Emit(*fields) for fields in from_json(value[start + length :]))
-    except (ValueError, TypeError, struct.error) as error:
-        raise Damaged(f"case log record cannot be read: {error}.", remedy="Restore the topic; do not skip.") from error
-    return Stored(case, emits)
+        emits = _PENDING.validate_json(value[start + length :])
+    except CaseDamaged as error:
+        raise Damaged(error.message, remedy=error.remedy) from None
+    except (ValueError, struct.error):
+        raise _unreadable(value) from None
+    return Stored(case, tuple(Emit(*fields) for fields in emits))
 
 
 def due_of(value: bytes) -> int | None:
-    """The due moment in the head of a packed value, microseconds; None when no timer runs."""
-    due: int = _HEAD.unpack_from(value)[2]
+    """The due moment in the head of a packed value, microseconds; None when no timer runs. Raises Damaged."""
+    due = _head(value)[1]
     return None if due == _NEVER else due
+
+
+def _head(value: bytes) -> tuple[int, int]:
+    """Kind and due moment. Raises Damaged."""
+    try:
+        version, kind, due = _HEAD.unpack_from(value)
+    except struct.error:
+        raise _unreadable(value) from None
+    if version != FORMAT:
+        raise Damaged(f"case log record of format {version}.", remedy="Run the newer worker that wrote it.")
+    return kind, due
+
+
+def _unreadable(value: bytes) -> Damaged:
+    return Damaged(f"case log record of {len(value)} bytes cannot be read.", remedy="Restore the topic; do not skip.")
 
 
 def pack_positions(positions: Positions) -> bytes:
@@ -150,10 +176,13 @@ def pack_positions(positions: Positions) -> bytes:
 def unpack_positions(value: bytes) -> Positions:
     """Read `pack_positions`' bytes. Raises Damaged."""
     try:
-        data = from_json(value)
-        return Positions(data["inputs"], data["rows"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"positions record cannot be read: {error}.", remedy="Restore the topic.") from error
+        data = _POSITIONS.validate_json(value)
+    except ValueError:
+        data = {}
+    inputs, rows = data.get("inputs"), data.get("rows")
+    if data.get("v") != FORMAT or not isinstance(inputs, dict) or not isinstance(rows, int):
+        raise Damaged("positions record cannot be read.", remedy="Restore the topic; do not skip.")
+    return Positions(inputs, rows)
 
 
 class MemoryCaseLog:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from agents import case as cases
 from agents import case_log
-from agents.case_log import Marker, Positions, Stored
+from agents.case_log import Damaged, Marker, Positions, Stored
 
 Entry = Stored | Marker
 
@@ -100,9 +100,9 @@ def recover(rows: Iterable[tuple[int, bytes, bytes | None]]) -> Shelf:
     shelf.positions = dict(positions.inputs)
     for key, (offset, value) in latest.items():
         if key.startswith(case_log.PROCESS):
-            shelf.processes.add(key.removeprefix(case_log.PROCESS).decode())
+            shelf.processes.add(_text(key.removeprefix(case_log.PROCESS)))
             continue
-        case_id = key.decode()
+        case_id = _text(key)
         shelf.entries[case_id] = value
         due = case_log.due_of(value)
         if due is not None:
@@ -111,6 +111,13 @@ def recover(rows: Iterable[tuple[int, bytes, bytes | None]]) -> Shelf:
             shelf.unconfirmed.append(case_id)
     heapq.heapify(shelf.timers)
     return shelf
+
+
+def _text(key: bytes) -> str:
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        raise Damaged("a key of the case log is not UTF-8.", remedy="Restore the topic; do not skip.") from None
 
 
 def merged(shelf: Shelf, changes: Mapping[str, Entry | None], case_id: str) -> Entry | None:
