@@ -110,7 +110,11 @@ class Core:
         await self.producer.stop()
 
     def topics_of(self, model: type[Event], publishers: Sequence[str] | None) -> list[str]:
-        """The topics of a contract. Raises UnknownType when it is not in the catalogue."""
+        """The topics of a contract.
+
+        Raises:
+            UnknownType: it is not in the catalogue. SchemaRefused: a named agency does not publish it.
+        """
         found = [t.topic for t in self.catalogue.types() if t.model is model]
         chosen = found if publishers is None else [model.topic(agency) for agency in publishers]
         if not chosen or not set(chosen) <= set(found):

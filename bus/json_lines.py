@@ -20,6 +20,7 @@ from schemas.event import Event
 
 MAX_LINE = 1 << 20  # a record is at most 1 MB, so a longer line cannot become one
 _CHUNK = 1 << 16
+_MAX_FIELD = 200  # characters; an unknown field has whatever name the line gives it
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Parse = Callable[[int, bytes | None], Publication | BusError]
 
@@ -80,7 +81,7 @@ def parser_of(model: type[Event]) -> Parse:
 def _refusal(number: int, error: ValidationError) -> Refused:
     """The first fault of a line, with its field; pydantic's text without the input it quotes."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "line"
+    field = printable.clipped(".".join(str(part) for part in first["loc"]), limit=_MAX_FIELD) or "line"
     more = error.error_count() - 1
     also = f" ({more} more)" if more else ""
     return Refused(f"Line {number}: {first['msg']}{also}", field=field)

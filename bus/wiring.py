@@ -77,6 +77,7 @@ class Bus:
 
         Raises:
             UsageError: `from_` was given and the group has commits. Refused: a topic is not there. Unreachable.
+            UnknownType: the catalogue has no such contract. SchemaRefused: a named agency does not publish it.
         """
         topics = self.core.topics_of(model, publishers)
         return self.core.subscribe(topics, group=group, start=_start(from_), seen=seen, retry=retry, run=self._run)

@@ -7,6 +7,7 @@ the results of what was already sent, and a whole input held in memory.
 from __future__ import annotations
 
 import queue
+import select
 import signal
 import sys
 import threading
@@ -153,7 +154,8 @@ def consume(
     """Print typed events as a member of a group; commits only what was flushed to stdout.
 
     With --max exactly N events are printed and committed, else it follows until Ctrl-C, which is a clean stop
-    (exit 0). A record that cannot be read is named on stderr and passed over; the exit code is then 1.
+    (exit 0). A record that cannot be read is named on stderr and passed over; the exit code is then 1. So it is when
+    the reader of stdout goes away (`| head -1`): what was not flushed to it by then is not committed.
     """
     from functools import partial
 
@@ -207,7 +209,8 @@ def print_events(
         How many records could not be read (each was named on stderr).
 
     Raises:
-        BrokenPipeError: the reader of `out` has gone; nothing of the unflushed part is committed.
+        BrokenPipeError: the reader of `out` has gone; nothing of the unflushed part is committed. On a quiet topic
+            this is noticed at the next poll, not at the next event.
     """
     written = unread = 0
     while not stop.is_set() and (limit is None or written < limit):
@@ -226,7 +229,19 @@ def print_events(
                 consumer.commit(done)
             except Fenced as error:
                 note(f"{error} The last {len(done)} partition position(s) are read again there.")
+        elif _reader_has_gone(out):
+            raise BrokenPipeError
     return unread
+
+
+def _reader_has_gone(out: TextIO) -> bool:
+    """Whether `out` is a pipe or terminal whose other end is closed; False where the system cannot say."""
+    try:
+        watch = select.poll()
+        watch.register(out.fileno(), 0)  # no event is asked for: errors and hang-ups are always told
+    except (OSError, ValueError, AttributeError):  # no file behind it; no poll on Windows
+        return False
+    return any(told & (select.POLLERR | select.POLLHUP) for _, told in watch.poll(0))
 
 
 def _place(record: Record) -> Partition:

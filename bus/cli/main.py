@@ -34,6 +34,7 @@ _GLOBAL_OPTIONS = ("--bootstrap", "--config")
 
 def run() -> None:
     """Run the command line of this process and exit."""
+    _open_missing_streams()
     sys.exit(main(sys.argv[1:]))
 
 
@@ -60,6 +61,13 @@ def main(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         return report(error)
     return 0
+
+
+def _open_missing_streams() -> None:
+    """Put the null device in the place of a closed standard stream, whose number a broker's socket would take."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  # open until exit
 
 
 def report(error: Exception) -> int:

@@ -7,7 +7,7 @@ changed at run time unless told otherwise, so a default that is unsafe would loo
 from __future__ import annotations
 
 from bus.selfcheck import BrokerFacts
-from bus.transport.kafka_client import options, translated
+from bus.transport.kafka_client import options, translated, unreachable
 
 
 def read(bootstrap: str) -> BrokerFacts:
@@ -20,6 +20,8 @@ def read(bootstrap: str) -> BrokerFacts:
         try:
             cluster = client.describe_cluster()
             ids = tuple(sorted(broker["broker_id"] for broker in cluster["brokers"] if not broker["is_fenced"]))
+            if not ids:  # a broker that has just started is fenced until its controller has heard of it
+                raise unreachable(bootstrap, "no broker of the cluster is up")
             some = str(ids[0])
             answer = client.describe_configs([ConfigResource(ConfigResourceType.BROKER, some)], config_filter="all")
             version = str(client.get_broker_version_data(ids[0])).strip("<>").removeprefix("BrokerVersionData ")

@@ -5,17 +5,14 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bus.cli.events import print_events, publish_lines
 from bus.cli.main import main
 from bus.consume import open_record
-from bus.json_lines import MAX_LINE, lines_of, parser_of
+from bus.json_lines import parser_of
 from bus.message import Outgoing, Partition
 from bus.testing import memory_bus, memory_cluster
 from bus.transport.memory import MemoryCluster
@@ -24,23 +21,6 @@ from tests.bus.test_consume import outgoing
 
 PLACE = Partition(TOPIC, 0)
 OPENER = partial(open_record, catalogue=CATALOGUE, codec=PlainCodec())
-
-
-def chunks(parts: list[bytes]) -> Callable[[int], bytes]:
-    left: Iterator[bytes] = iter([p for p in parts if p])
-    return lambda size: next(left, b"")
-
-
-@given(st.lists(st.binary(max_size=40), max_size=8))
-def test_lines_are_the_same_however_the_bytes_arrive(parts: list[bytes]) -> None:
-    whole = b"".join(parts).split(b"\n")
-    expected = [(n, line) for n, line in enumerate(whole, 1) if line.strip()]
-    assert list(lines_of(chunks(parts))) == expected
-
-
-def test_a_huge_line_is_dropped_as_it_comes_and_the_next_is_read() -> None:
-    block = [b"x" * 65_536] * (MAX_LINE // 65_536 + 1)
-    assert list(lines_of(chunks([b"a\n", *block, b"\nb\n", *block]))) == [(1, b"a"), (2, None), (3, b"b"), (4, None)]
 
 
 def publish(cluster: MemoryCluster, text: bytes, *, stop: threading.Event | None = None) -> tuple[int, list[dict]]:  # type: ignore[type-arg]

@@ -1,0 +1,106 @@
+"""What the kafka-python files share: a quick refusal, translated errors, a fast checksum."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+
+import kafka.errors as ke
+import pytest
+
+from bus.errors import BusError, Fenced, Refused, Unreachable
+from bus.transport.kafka_client import REMEDY, options, translated
+
+
+@pytest.fixture
+def listening() -> Iterator[str]:
+    """An address somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent() -> str:
+    """An address nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_one_address_that_answers_is_enough_and_all_are_given_to_the_client(listening: str, silent: str) -> None:
+    found = options(f"{silent}, {listening}", "me")
+    assert [address.strip() for address in found["bootstrap_servers"]] == [silent, listening]
+    assert found["client_id"] == "me"
+
+
+def test_an_address_of_version_six_is_knocked_at_without_its_brackets() -> None:
+    if not socket.has_ipv6:
+        return
+    try:
+        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:  # this machine has no IPv6 loopback
+        return
+    with server:
+        options(f"[::1]:{server.getsockname()[1]}", "me")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:none", "127.0.0.1", "", "127.0.0.1:99999999"])
+def test_what_is_no_address_is_unreachable_and_no_fault_of_ours(address: str) -> None:
+    with pytest.raises(Unreachable):
+        options(address, "me")
+
+
+def test_nobody_listening_is_said_at_once_with_the_remedy(silent: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(Unreachable, match=f"No Kafka broker answers at {silent}") as refused:
+        options(silent, "me")
+    assert refused.value.remedy == REMEDY
+    assert "refused" in refused.value.message
+    assert time.monotonic() - begun < 2, "the client itself would try for five seconds"
+
+
+def test_record_batches_are_checked_with_the_compiled_checksum(listening: str) -> None:
+    from kafka.record import default_records
+
+    options(listening, "me")
+    assert "aiokafka" in getattr(default_records.calc_crc32c, "__module__", "") or not hasattr(
+        default_records.calc_crc32c, "__code__"
+    )
+    assert default_records.calc_crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C (RFC 3720)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ke.NodeNotReadyError(), Unreachable),
+        (ke.KafkaConnectionError(), Unreachable),
+        (ke.KafkaTimeoutError(), Unreachable),
+        (ke.NotLeaderForPartitionError(), Unreachable),
+        (ke.CoordinatorNotAvailableError(), Unreachable),
+        (ke.UnknownBrokerIdError(), Unreachable),
+        (OSError(111, "Connection refused"), Unreachable),
+        (TimeoutError("slow"), Unreachable),
+        (ke.TopicAuthorizationFailedError(), Refused),
+        (ke.InvalidConfigurationError(), Refused),
+        (ke.UnsupportedVersionError(), Refused),
+    ],
+)
+def test_each_error_of_the_client_is_one_of_ours_and_says_what_was_tried(
+    error: Exception, kind: type[BusError]
+) -> None:
+    with pytest.raises(kind, match="alter topic x") as found, translated("b:1", "alter topic x"):
+        raise error
+    assert found.value.__cause__ is error
+
+
+def test_an_error_of_ours_and_a_bug_pass_as_they_are() -> None:
+    for error in (Fenced("moved"), ZeroDivisionError()):
+        with pytest.raises(type(error)) as found, translated("b:1", "read"):
+            raise error
+        assert found.value is error
+
+
+def test_the_clients_own_log_lines_do_not_reach_the_user_s_terminal() -> None:
+    for name in ("kafka", "aiokafka"):
+        assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger(name).handlers)

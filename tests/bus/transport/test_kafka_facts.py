@@ -1,0 +1,77 @@
+"""What the brokers say of themselves, defaults included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bus.errors import Unreachable
+from bus.transport import kafka_client, kafka_facts
+
+
+class _Client:
+    """An admin client whose answers are given."""
+
+    def __init__(self, brokers: dict[int, bool], isr: list[int]) -> None:
+        self._brokers = brokers
+        self._isr = isr
+        self.asked: list[Any] = []
+        self.closed = False
+
+    def describe_cluster(self) -> dict[str, Any]:
+        brokers = [{"broker_id": n, "is_fenced": fenced} for n, fenced in self._brokers.items()]
+        return {"cluster_id": "c", "brokers": brokers}
+
+    def describe_configs(self, resources: list[Any], config_filter: str) -> dict[str, Any]:
+        self.asked.append((resources[0].name, config_filter))
+        return {
+            "broker": {str(resources[0].name): {"min.insync.replicas": {"value": "1"}, "password": {"value": None}}}
+        }
+
+    def get_broker_version_data(self, broker: int) -> str:
+        return "<BrokerVersionData 4.3>"
+
+    def describe_topics(self) -> list[dict[str, Any]]:
+        parts = [{"partition_index": 0, "isr_nodes": self._isr, "replica_nodes": [1, 2]}]
+        return [{"name": "t", "partitions": parts}]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def facts_of(client: _Client, monkeypatch: pytest.MonkeyPatch) -> Any:
+    import kafka
+
+    monkeypatch.setattr(kafka_client, "_knock", lambda bootstrap: None)
+    monkeypatch.setattr(kafka, "KafkaAdminClient", lambda **_: client)
+    return kafka_facts.read("b:1")
+
+
+def test_only_brokers_that_are_up_count_and_a_partition_behind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = _Client({3: False, 1: True, 2: False}, isr=[2])
+    found = facts_of(client, monkeypatch)
+    assert (found.cluster_id, found.version, found.brokers) == ("c", "4.3", (2, 3))
+    assert found.under_replicated == ("t[0]",)
+    assert found.config == {"min.insync.replicas": "1"}, "a secret that is not told is not there"
+    assert client.asked == [("2", "all")], "defaults are asked for too"
+    assert client.closed
+    assert facts_of(_Client({1: False}, isr=[1, 2]), monkeypatch).under_replicated == ()
+
+
+def test_a_cluster_whose_brokers_are_all_fenced_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = _Client({1: True}, isr=[])
+    with pytest.raises(Unreachable, match="no broker of the cluster is up"):
+        facts_of(client, monkeypatch)
+    assert client.closed
+
+
+@pytest.mark.kafka
+def test_real_brokers_tell_their_version_and_settings_nobody_changed(kafka: str) -> None:
+    found = kafka_facts.read(kafka)
+    assert len(found.brokers) == 1
+    assert tuple(map(int, found.version.split(".")[:2])) >= (4, 0)
+    assert found.config["unclean.leader.election.enable"] == "false"
+    assert found.config["group.max.session.timeout.ms"] == "1800000"
+    assert found.under_replicated == ()
+    assert found.cluster_id
