@@ -60,13 +60,6 @@ class Shelf:
         for timer in timers:
             heapq.heappush(self.timers, timer)
 
-    def open_cases(self) -> Iterator[Stored]:
-        """Every case that is still open."""
-        for case_id in list(self.entries):
-            entry = self.get(case_id)
-            if isinstance(entry, Stored) and not entry.case.closed:
-                yield entry
-
 
 def due_of(entry: Entry | bytes) -> int | None:
     """When something must happen to an entry by time alone, microseconds."""

@@ -81,11 +81,6 @@ class Delivery(Generic[E]):
         """The event with its envelope and place."""
         return self._attempt.message
 
-    @property
-    def try_number(self) -> int:
-        """Which try this is, from 1."""
-        return self._attempt.number
-
     def __enter__(self) -> E:
         return self._attempt.message.event  # type: ignore[return-value]  # the subscription's model is E
 

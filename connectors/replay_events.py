@@ -22,7 +22,6 @@ from connectors.merge_sort import Ordered
 from schemas import names
 from schemas.recorded import ActivityRecorded
 
-AGENCY = "replay"
 DEADLINE = "deadline"  # the attribute looked for when none is named
 MAX_EVENT = 700_000  # bytes of one event's attributes; a record has to fit into Kafka's 1 MB
 _RUN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
@@ -115,7 +114,6 @@ class Deadlines:
         self._explicit = attribute is not None
         self.attribute = attribute or DEADLINE
         self.parse: log_time.Parse = log_time.iso
-        self.armed = 0
         self.passed_over = 0
 
     def checked(self, events: Iterable[LogEvent]) -> Iterator[LogEvent]:
@@ -145,10 +143,9 @@ class Deadlines:
         return None
 
     def take(self, event: Ordered) -> datetime | None:
-        """The deadline to send with `event`: on the first of a case only. Counts what it finds."""
+        """The deadline to send with `event`: on the first of a case only. Counts texts that are none."""
         text = event.case_attributes.get(self.attribute)
         due = self.of(text)
-        self.armed += due is not None
         self.passed_over += bool(text) and due is None
         return due
 

@@ -32,6 +32,7 @@ from bus.broker.state import Kept
 from bus.broker.status import NodeStatus, Status, pid_of, status
 from bus.errors import BusError, Unreachable
 
+_HEAP_MB, _TOOL_HEAP_MB = 512, 128  # Java heap of a node, and of the tool that formats its storage
 _START_S = 120.0
 _FORMAT_S = 60.0
 _STOP_S = 30.0
@@ -54,7 +55,6 @@ def up(
     progress: Progress,
     nodes: int = 1,
     port: int | None = None,
-    heap_mb: int = 512,
     cache: Path | None = None,
     kafka_home: Path | None = None,
     repository: str | None = None,
@@ -66,7 +66,6 @@ def up(
         progress: called with a sentence for people.
         nodes: 1, or 3 to see failures through.
         port: the first node's port; default as last time, else 9092, else a free one.
-        heap_mb: Java heap per node in MiB.
         cache: where the jars are kept, default the user's cache directory.
         kafka_home: an unpacked Kafka to use instead of the downloaded jars.
         repository: address of a Maven repository to download from instead of the public one.
@@ -90,7 +89,7 @@ def up(
             for node in kept.nodes:
                 _format(directory, kept, node, path=path, progress=progress)
             for node in kept.nodes:
-                _launch(directory, node, path=path, heap_mb=heap_mb)
+                _launch(directory, node, path=path)
             try:
                 now = _await(directory, kept, progress=progress)
                 break
@@ -161,20 +160,20 @@ def _format(directory: Path, kept: Kept, node: Node, *, path: Sequence[Path], pr
     fresh = Path(tempfile.mkdtemp(prefix="format-", dir=folder))
     settings = fresh / "server.properties"
     state.write(settings, config.server_properties(node, kept.nodes, data=fresh / "data"))
-    tool = process.command("kafka.tools.StorageTool", jars=path, heap_mb=128)
+    tool = process.command("kafka.tools.StorageTool", jars=path, heap_mb=_TOOL_HEAP_MB)
     process.run([*tool, "format", "-t", kept.cluster_id, "-c", str(settings)], timeout=_FORMAT_S)
     (fresh / "data").replace(folder / "data")
     shutil.rmtree(fresh)
 
 
-def _launch(directory: Path, node: Node, *, path: Sequence[Path], heap_mb: int) -> None:
+def _launch(directory: Path, node: Node, *, path: Sequence[Path]) -> None:
     if pid_of(directory, node) is not None:
         return
     folder = state.home(directory, node)
     (folder / "pid.out").unlink(missing_ok=True)
     (folder / "server.log").unlink(missing_ok=True)
     logging = f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}"
-    broker = process.command("kafka.Kafka", jars=path, heap_mb=heap_mb, properties=[logging])
+    broker = process.command("kafka.Kafka", jars=path, heap_mb=_HEAP_MB, properties=[logging])
     process.start(state.pid_path(directory, node), [*broker, str(state.config_path(directory, node))])
 
 

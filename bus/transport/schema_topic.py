@@ -15,7 +15,7 @@ from typing import Any
 
 from bus.errors import Refused
 from bus.message import Outgoing, Partition
-from bus.ports import Reader, TopicState
+from bus.ports import Reader
 from schemas.avro import canonical
 
 TOPIC = "_schemas"
@@ -43,11 +43,6 @@ class Registered:
 def subject_of(topic: str) -> str:
     """The subject of a topic's values (Confluent's TopicNameStrategy)."""
     return f"{topic}-value"
-
-
-def wanted_topic(*, replication: int) -> TopicState:
-    """How the topic has to be: compacted, one partition (a registry needs a total order)."""
-    return TopicState(TOPIC, 1, replication, {"cleanup.policy": "compact"})
 
 
 def record_of(entry: Registered) -> Outgoing:

@@ -109,14 +109,6 @@ def test_an_entry_is_decoded_once_and_on_its_first_touch() -> None:
     assert found.get("b") is None
 
 
-def test_open_cases_are_neither_closed_nor_markers() -> None:
-    found = Shelf()
-    found.put("open", of("open", None))
-    found.put("closed", Stored(Case("closed", "g", 0, outcome="completed")))
-    found.put("marker", Marker("g", (), 5))
-    assert [entry.case.id for entry in found.open_cases()] == ["open"]
-
-
 def test_a_unit_under_way_sees_its_own_changes_first() -> None:
     found = Shelf()
     found.put("a", of("a", 1))

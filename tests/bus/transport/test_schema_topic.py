@@ -10,17 +10,18 @@ from bus.message import Outgoing, Partition
 from bus.ports import TopicState
 from bus.testing import memory_cluster
 from bus.transport.memory import MemoryCluster
-from bus.transport.schema_topic import PLACE, TOPIC, SchemaTopic, subject_of, wanted_topic
+from bus.transport.schema_topic import PLACE, TOPIC, SchemaTopic, subject_of
 from schemas.avro import schema_id, schema_of
 from schemas.birth import BirthRegistered, IdentityEntered
 
+SCHEMAS = TopicState(TOPIC, 1, 1, {"cleanup.policy": "compact"})
 ONE, TWO = schema_of(BirthRegistered), schema_of(IdentityEntered)
 
 
 @pytest.fixture
 def cluster() -> MemoryCluster:
     made = memory_cluster()
-    made.admin().create(wanted_topic(replication=1))
+    made.admin().create(SCHEMAS)
     return made
 
 
@@ -29,10 +30,6 @@ def schemas(cluster: MemoryCluster) -> SchemaTopic:
         return cluster.store(place, records)
 
     return SchemaTopic(cluster.reader(), append)
-
-
-def test_the_topic_is_compacted_and_has_one_partition() -> None:
-    assert wanted_topic(replication=3) == TopicState("_schemas", 1, 3, {"cleanup.policy": "compact"})
 
 
 def test_a_version_is_written_as_confluent_s_registry_writes_it(cluster: MemoryCluster) -> None:
@@ -69,7 +66,7 @@ def test_an_id_that_stands_for_another_schema_is_refused(cluster: MemoryCluster)
 def test_without_the_topic_there_is_no_schema_and_foreign_records_are_passed_over() -> None:
     cluster = memory_cluster()
     assert SchemaTopic(cluster.reader()).read_all() == {}
-    cluster.admin().create(wanted_topic(replication=1))
+    cluster.admin().create(SCHEMAS)
     key = b'{"keytype":"SCHEMA","subject":"s","version":1,"magic":1}'
     schemas(cluster).register("t.a.b.v1", ONE, 5)
     cluster.store(
