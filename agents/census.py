@@ -106,7 +106,7 @@ class Summary:
 
     def step_times(self) -> dict[str, tuple[float, float]]:
         """Per step p50 and p95 of the wait, seconds (nearest rank)."""
-        return {step: (_rank(times, 0.50), _rank(times, 0.95)) for step, times in sorted(self.waits.items())}
+        return {step: (_rank(times, 50), _rank(times, 95)) for step, times in sorted(self.waits.items())}
 
 
 def archived(reader: Reader, since: Mapping[Partition, int]) -> list[Case]:
@@ -127,6 +127,7 @@ def archive_ends(reader: Reader, group: str) -> dict[Partition, int]:
     return {p: end for p, (_, end) in reader.bounds(partitions).items()}
 
 
-def _rank(values: list[float], share: float) -> float:
+def _rank(values: list[float], percent: int) -> float:
+    """The nearest rank: the smallest value that at least `percent` of all values do not exceed."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return ordered[-(-percent * len(ordered) // 100) - 1]

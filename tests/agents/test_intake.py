@@ -1,0 +1,113 @@
+"""From records to arrivals: each kind of bad record is one dead letter that says where it failed and quotes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agents import compile as compiler
+from agents.graph import Graph
+from agents.intake import Dead, Intake
+from agents.worker import PROCESSES
+from bus.message import Record
+from bus.middleware.retry import Kind
+from schemas.codec import Codec
+from schemas.envelope import fingerprint, to_us
+from tests.agents import births
+from tests.agents.world import CATALOGUE, CODEC, World
+
+GRAPH = compiler.compile_file(PROCESSES / "birth.yaml", CATALOGUE)
+NOTIFIED = "health.birth.notified.v1"
+
+
+def intake(graph: Graph = GRAPH, *, prefix: str = "", codec: Codec = CODEC) -> Intake:
+    extracts = {topic: compiler.extract([graph], topic, CATALOGUE) for topic in graph.listens}
+    return Intake(graph, catalogue=CATALOGUE, codec=codec, extracts=extracts, prefix=prefix)
+
+
+def notified(case: str = "birth-1") -> Record:
+    """A good record."""
+    world = World(GRAPH)
+    births.notify(world, case)
+    (record,) = world.stored(NOTIFIED)
+    return record
+
+
+def without(record: Record, *names: str, **other: bytes) -> Record:
+    kept = [(name, value) for name, value in record.headers if name not in {*names, *other}]
+    return replace(record, headers=(*kept, *other.items()))
+
+
+def test_a_good_record_becomes_an_arrival_with_only_the_fields_the_process_needs() -> None:
+    dead: list[Dead] = []
+    record = notified()
+    arrival = intake().read(record, dead)
+    assert arrival is not None
+    assert not dead
+    assert (arrival.case, arrival.topic, arrival.partition, arrival.offset, arrival.event_id) == (
+        "birth-1",
+        NOTIFIED,
+        record.partition,
+        record.offset,
+        "n-birth-1",
+    )
+    assert arrival.fingerprint == fingerprint("/agencies/health", "n-birth-1")
+    assert arrival.at == record.timestamp * 1_000
+    assert set(arrival.values) == set(GRAPH.needs.get(NOTIFIED, ()))
+
+
+def test_a_process_in_event_time_counts_when_the_fact_happened() -> None:
+    record = notified()
+    later = replace(record, timestamp=record.timestamp + 5_000)
+    at = intake(replace(GRAPH, time="event")).read(later, [])
+    assert at is not None
+    world = World(GRAPH)
+    assert at.at == to_us(world.clock.now())
+    assert timedelta(microseconds=later.timestamp * 1_000 - at.at) == timedelta(seconds=5)
+
+
+BAD: list[tuple[str, Record, str, str]] = [
+    ("no headers", replace(notified(), headers=()), "envelope", "EnvelopeRefused"),
+    ("no id", without(notified(), "ce_id"), "envelope", "EnvelopeRefused"),
+    ("a header twice", replace(notified(), headers=notified().headers * 2), "envelope", "EnvelopeRefused"),
+    ("no UTF-8", without(notified(), ce_source=b"\xff\xfe"), "envelope", "EnvelopeRefused"),
+    ("no time", without(notified(), ce_time=b"yesterday"), "envelope", "EnvelopeRefused"),
+    ("another type", without(notified(), ce_type=b"health.birth.notified.v2"), "envelope", "EnvelopeRefused"),
+    ("no case", without(notified(), "ce_correlationid"), "envelope", "EnvelopeRefused"),
+    ("another key", replace(notified(), key=b"birth-2"), "envelope", "EnvelopeRefused"),
+    ("no key", replace(notified(), key=None), "envelope", "EnvelopeRefused"),
+    ("no value", replace(notified(), value=None), "decode", "Poison"),
+    ("an empty value", replace(notified(), value=b""), "decode", "Poison"),
+    ("no frame", replace(notified(), value=b"SYN-mother"), "decode", "Poison"),
+    ("cut short", replace(notified(), value=(notified().value or b"")[:-1]), "decode", "Poison"),
+    ("bytes to spare", replace(notified(), value=(notified().value or b"") + b"\0"), "decode", "Poison"),
+    ("an unknown schema", replace(notified(), value=b"\0\0\0\0\1" + (notified().value or b"")[5:]), "decode", "Poison"),
+]
+
+
+@pytest.mark.parametrize(("record", "stage", "error"), [bad[1:] for bad in BAD], ids=[bad[0] for bad in BAD])
+def test_a_bad_record_is_one_dead_letter_with_its_stage_and_no_text_of_it(
+    record: Record, stage: str, error: str
+) -> None:
+    dead: list[Dead] = []
+    assert intake().read(record, dead) is None
+    assert dead == [Dead(record, stage, error, Kind.INVALID)]
+
+
+@pytest.mark.parametrize("key", [b"run-2-c", b"", None, b"\xff"])
+def test_another_run_s_record_is_passed_over_without_being_looked_at(key: bytes | None) -> None:
+    class Blind(Codec):
+        def decode(self, *args: Any, **more: Any) -> Any:
+            raise AssertionError("it was decoded")
+
+    dead: list[Dead] = []
+    record = replace(notified(), key=key, headers=(), value=b"junk")
+    assert intake(prefix="run-1-", codec=Blind(CATALOGUE)).read(record, dead) is None
+    assert dead == []
+
+
+def test_a_record_of_the_own_run_is_taken() -> None:
+    assert intake(prefix="birth-").read(notified(), []) is not None
