@@ -68,8 +68,11 @@ def process_file(name: str) -> Path:
         UsageError: when there is neither.
     """
     shipped = PROCESSES / f"{name}.yaml"
-    if Path(name).is_file():
-        return Path(name)
+    try:
+        if Path(name).is_file():
+            return Path(name)
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror}.", remedy="Check its rights and its folder's.") from None
     if shipped.is_file():
         return shipped
     known = ", ".join(sorted(path.stem for path in PROCESSES.glob("*.yaml")))

@@ -29,6 +29,7 @@ MAX_BYTES = 1 << 20  # a process or topology file is a few hundred lines; 1 MiB 
 MAX_DEPTH = 32  # levels of nesting
 MAX_VALUES = 50_000  # bounds memory and time where 1 MiB of `-` lines would hold half a million values
 _MAX_FINDINGS = 100
+_MAX_KEY = 80  # characters of a key in a message
 _INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
@@ -89,8 +90,12 @@ def parse(raw: bytes, model: type[M], *, file: str) -> Document[M]:
         # Through JSON, so that strict models take lists for tuples and text for enums and dates, as files write them.
         value = model.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)[:_MAX_FINDINGS]
-        raise CheckFailed(sorted({_explain(file, lines, model, detail) for detail in details})) from None
+        details = error.errors(include_url=False, include_input=False)
+        found = sorted({_explain(file, lines, model, detail) for detail in details[:_MAX_FINDINGS]})
+        if len(details) > _MAX_FINDINGS:
+            text = f"has {len(details) - _MAX_FINDINGS:,} more faults of form."
+            found.append(Finding(file, 0, "more", text, "Correct those above first."))
+        raise CheckFailed(found) from None
     return Document(file=file, value=value, data=data, lines=lines)
 
 
@@ -107,7 +112,7 @@ def read(raw: bytes, *, file: str) -> tuple[Any, dict[Loc, int]]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it does not parse"
-        line = mark.line + 1 if mark is not None else 0
+        line = min(mark.line, text.count("\n")) + 1 if mark is not None else 0  # libyaml may point behind the end
     except (ValueError, OverflowError):  # the pure-Python parser on an escape beyond Unicode
         problem, line = "an escape is no Unicode character", 0
     raise _wrong(file, line, "yaml", f"is not YAML: {problem}.", "Correct the layout near this line.")
@@ -190,7 +195,9 @@ class _Builder:
             key = self._key(event, loc)
             if key in entries:
                 first = self._lines[(*loc, key)]
-                raise self._refuse(event, "duplicate", f"repeats the key {key!r} of line {first}.", "Keep one of them.")
+                raise self._refuse(
+                    event, "duplicate", f"repeats the key {_short(key)!r} of line {first}.", "Keep one of them."
+                )
             self._lines[(*loc, key)] = event.start_mark.line + 1
             entries[key] = self._value(next(events), events, (*loc, key))
         return entries
@@ -239,17 +246,23 @@ def _explain(file: str, lines: Mapping[Loc, int], model: type[BaseModel], detail
     loc: Loc = detail["loc"]
     place = _nearest(lines, loc)
     kind: str = detail["type"]
-    where = ".".join(str(part) for part in loc) or "document"
+    where = ".".join(str(_short(part)) for part in loc) or "document"
+    last = _short(loc[-1]) if loc else ""
     message: str = detail["msg"].removeprefix("Value error, ").rstrip(".")
     fix = str(detail.get("ctx", {}).get("fix", ""))
     known = _known(model, place[:-1] if kind == "extra_forbidden" else place)
     if kind == "missing":
-        message, fix = f"the key {loc[-1]!r} is missing", fix or f"Add `{loc[-1]}:`."
+        message, fix = f"the key {last!r} is missing", fix or f"Add `{last}:`."
     elif kind == "extra_forbidden":
         near = get_close_matches(str(loc[-1]), known, n=1)
-        message = f"the key {loc[-1]!r} is unknown"
+        message = f"the key {last!r} is unknown"
         fix = f"Write {near[0]!r}." if near else f"Known here: {', '.join(known[:20])}." if known else "Remove it."
     return Finding(file, lines[place], kind, f"{where}: {message}.", fix)
+
+
+def _short(part: str | int) -> str | int:
+    """A part of a path as a message shows it; a key may be a megabyte long."""
+    return part if isinstance(part, int) or len(part) <= _MAX_KEY else f"{part[:_MAX_KEY]}…"
 
 
 def _known(model: type[BaseModel], place: Loc) -> list[str]:

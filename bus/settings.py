@@ -7,6 +7,7 @@ picks up the developer's environment (`Settings(...)` itself reads nothing but i
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import tomllib
@@ -20,7 +21,6 @@ import platformdirs
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -31,7 +31,9 @@ from schemas import names
 
 PREFIX = "AGENCYBUS__"
 DEFAULT_FILE = Path("agencybus.toml")
-_MAX_FILE = 1 << 20
+_MAX_FILE = 1 << 16  # bytes; settings take a few lines
+_MAX_LINE = 1_000  # characters; a dotted TOML key costs the square of its parts, and 2 GB at a hundred thousand
+_MAX_DOTENV = 1 << 20  # bytes; other programs keep their own in it
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
@@ -121,6 +123,8 @@ def explain(overrides: Mapping[str, Any] | None = None, *, config: Path | None =
         for key, value in layer.items():
             if key not in Settings.model_fields:
                 raise UsageError(f"{_place(source, key)} is no setting of agencybus.", remedy=_near(key))
+            if isinstance(value, bool | list | dict):
+                raise UsageError(f"{_place(source, key)} takes a text or a number.", remedy="Give it one value.")
             values[key] = value
             origins[key] = _place(source, key)
     settings = _validate(values, origins)
@@ -152,21 +156,53 @@ def _environment() -> list[tuple[str, dict[str, Any]]]:
     for name in os.environ:
         if name.upper().startswith(PREFIX):
             env.setdefault(name[len(PREFIX) :].lower(), os.environ[name])
+    return [("environment", env), (".env", _dotenv(Path(".env")))]
+
+
+def _dotenv(path: Path) -> dict[str, Any]:
+    """What a `.env` says of our names; the other lines belong to other programs.
+
+    Nothing is expanded: pydantic-settings' own source replaces ``${NAME}``, which a few lines turn into gigabytes, and
+    passes over a line it cannot read.
+    """
+    if not _is_file(path):
+        return {}
+    from dotenv.parser import parse_stream
+
+    remedy = "Save it as UTF-8 lines NAME=value."
     try:
-        dotenv = dict(DotEnvSettingsSource(Settings, env_file=Path(".env"), env_file_encoding="utf-8")())
+        with path.open("rb") as stream:
+            raw = stream.read(_MAX_DOTENV + 1)
+        text = raw.decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        raise UsageError(f".env cannot be read: {error}.", remedy="Save it as UTF-8 lines NAME=value.") from None
-    # pydantic-settings hands unknown names of the file over as written: those without our prefix belong to others.
-    prefix = PREFIX.lower()
-    ours = {key: value for key, value in dotenv.items() if key in Settings.model_fields}
-    ours |= {key[len(prefix) :]: value for key, value in dotenv.items() if key.startswith(prefix)}
-    return [("environment", env), (".env", ours)]
+        raise UsageError(f".env cannot be read: {error}.", remedy=remedy) from None
+    if len(raw) > _MAX_DOTENV:
+        raise UsageError(".env is larger than 1 MiB.", remedy=remedy)
+    ours: dict[str, Any] = {}
+    for found in parse_stream(io.StringIO(text)):
+        name, value, line = found.key or "", found.value, found.original.line
+        if name.upper().startswith(PREFIX) and value is not None:
+            if "${" in value or "\0" in value:
+                what = "a zero character" if "\0" in value else "${...}, which is not expanded"
+                raise UsageError(f".env line {line}: {name} holds {what}.", remedy="Write the value itself.")
+            ours[name[len(PREFIX) :].lower()] = value
+        elif PREFIX in found.original.string.upper() and not found.original.string.lstrip().startswith("#"):
+            raise UsageError(f".env line {line} cannot be read.", remedy="Write NAME=value, each quote closed.")
+    return ours
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; not in a folder that may not be looked into."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _file(config: Path | None) -> list[tuple[str, dict[str, Any]]]:
     """The layer of the TOML file; none when it was not asked for and is not there."""
     path = config or DEFAULT_FILE
-    if config is None and not path.is_file():
+    if config is None and not _is_file(path):
         return []
     try:
         with path.open("rb") as stream:
@@ -174,9 +210,14 @@ def _file(config: Path | None) -> list[tuple[str, dict[str, Any]]]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.", remedy="Check --config.") from None
     if len(raw) > _MAX_FILE:
-        raise UsageError(f"{path} is larger than 1 MiB.", remedy="Settings take a few lines.")
+        raise UsageError(f"{path} is larger than {_MAX_FILE // 1024} KiB.", remedy="Settings take a few lines.")
     try:
-        return [(str(path), tomllib.loads(raw.decode("utf-8-sig")))]
+        text = raw.decode("utf-8-sig")
+        for number, line in enumerate(text.splitlines(), 1):
+            if len(line) > _MAX_LINE:
+                what = f"{path}:{number}: is longer than {_MAX_LINE:,} characters."
+                raise UsageError(what, remedy="A setting is one short line.")
+        return [(str(path), tomllib.loads(text))]
     except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or nested to exhaust the parser
         reason = "it nests too deeply" if isinstance(error, RecursionError) else str(error)
         raise UsageError(f"{path} is not a TOML file: {reason}.", remedy="Write lines such as agency = 'x'.") from None

@@ -183,9 +183,7 @@ class CsvLog:
             try:
                 yield text
             except UnicodeError as problem:
-                reason = getattr(problem, "reason", "wrong bytes")
-                fix = "Say what it is with --encoding, e.g. --encoding latin-1 or cp1251."
-                raise log_file.wrong(self.path, 0, "encoding", f"is not {encoding}: {reason}", fix=fix) from None
+                raise self._undecodable(0, encoding, problem) from None
             finally:
                 text.detach()
 
@@ -211,6 +209,15 @@ class CsvLog:
                     yield start, row
             except csv.Error as problem:
                 raise self._broken(line, problem) from None
+            except UnicodeDecodeError as problem:
+                before = problem.object[: problem.start].decode(layout.encoding, "ignore")
+                line = reader.line_num + 1 + before.count("\n")  # what was decoded so far has been read, but this line
+                raise self._undecodable(line, layout.encoding, problem) from None
+
+    def _undecodable(self, line: int, encoding: str, problem: UnicodeError) -> CheckFailed:
+        reason = getattr(problem, "reason", "wrong bytes")
+        fix = "Say what it is with --encoding, e.g. --encoding latin-1 or cp1251."
+        return log_file.wrong(self.path, line, "encoding", f"is not {encoding}: {reason}", fix=fix)
 
     def _broken(self, line: int, problem: csv.Error) -> CheckFailed:
         fix = "Close every quote; a quote inside a quoted value is written twice."

@@ -49,7 +49,7 @@ def reading(path: Path) -> Iterator[BinaryIO]:
         CheckFailed: packed otherwise, or damaged; also when that shows only while the caller reads.
     """
     try:
-        with path.open("rb") as raw:
+        with _opened(path) as raw:
             head = raw.read(8)
             raw.seek(0)
             for magic, name in _PACKED.items():
@@ -58,15 +58,20 @@ def reading(path: Path) -> Iterator[BinaryIO]:
             if not head:
                 raise wrong(path, 0, "empty", "is empty", fix="Give an XES or CSV log.")
             yield cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if head.startswith(_GZIP) else raw
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as problem:
-        reason = (problem.strerror or "cannot be opened").lower()
-        raise UsageError(f"{path}: {reason}.", remedy="Give the path of a readable XES or CSV log.") from None
     except EOFError:
         raise wrong(path, 0, "gzip", "the gzip data end early", fix="Fetch the file again.") from None
     except (gzip.BadGzipFile, zlib.error) as problem:
         raise wrong(path, 0, "gzip", f"damaged gzip data ({problem})", fix="Fetch the file again.") from None
     except OSError as problem:
         raise BusError(f"{path}: reading failed ({problem.strerror or problem}).", remedy="Check the disk.") from None
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as problem:
+        reason = (problem.strerror or "cannot be opened").lower()
+        raise UsageError(f"{path}: {reason}.", remedy="Give the path of a readable XES or CSV log.") from None
 
 
 def head_of(path: Path, *, size: int = 65_536) -> bytes:

@@ -34,6 +34,10 @@ _encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode  
 _Row = list[Any]  # [microseconds, place in the file, case, activity, line, attributes, defaults]
 
 
+class NoTime(BusError):
+    """Too many events are in cases that state no time, or all are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ordered:
     """One event in time order.
@@ -75,7 +79,7 @@ class Sorter:
         folder: where the temporary folder is made; the system's own when None.
 
     Raises:
-        BusError: no room on the disk, or a log without any time.
+        BusError: no room on the disk. NoTime: a log without any time.
     """
 
     def __init__(self, *, run_size: int = RUN_SIZE, folder: Path | None = None) -> None:
@@ -121,10 +125,15 @@ class Sorter:
             for event in events:
                 self._add(event)
 
-    def ordered(self) -> Iterator[Ordered]:
-        """All events in time order; call it once, after all were added. Raises as the class says."""
+    def close_input(self) -> None:
+        """Say that all events were added: those of cases without a time get theirs. Raises as the class says."""
         with self._disk():
             self._place_untimed()
+
+    def ordered(self) -> Iterator[Ordered]:
+        """All events in time order; call it once, after all were added. Raises as the class says."""
+        self.close_input()
+        with self._disk():
             for row in self._merged():
                 yield self._out(row)
 
@@ -258,6 +267,6 @@ def _read(path: Path, opened: ExitStack) -> Iterator[_Row]:
     return (json.loads(line) for line in file)
 
 
-def _no_time(why: str) -> BusError:
+def _no_time(why: str) -> NoTime:
     remedy = "Name the attribute or column that holds it with --timestamp."
-    return BusError(f"The log cannot be put in time order: {why}.", remedy=remedy)
+    return NoTime(f"The log cannot be put in time order: {why}.", remedy=remedy)

@@ -24,7 +24,7 @@ from bus.wiring import Bus
 from connectors import log_file, log_time, replay_report
 from connectors.csv_log import CsvLog, CsvOptions
 from connectors.log_event import LogEvent
-from connectors.merge_sort import Ordered, Sorter
+from connectors.merge_sort import NoTime, Ordered, Sorter
 from connectors.replay_events import DEADLINE, Deadlines, Tally, publication
 from connectors.replay_report import Report
 from connectors.xes import XesLog
@@ -115,7 +115,11 @@ def sort(plan: Plan, sorter: Sorter, say: Say) -> Deadlines:
     """
     log = open_log(plan)
     deadlines = Deadlines(plan.path, plan.deadline)
-    sorter.add_all(deadlines.checked(_with_parser(log, deadlines)))
+    try:
+        sorter.add_all(deadlines.checked(_with_parser(log, deadlines)))
+        sorter.close_input()  # a log without any time is refused here, not when the run has its topics
+    except NoTime as problem:
+        raise log_file.wrong(plan.path, 0, "time", problem.message, fix=problem.remedy) from None
     if not sorter.events:
         raise log_file.wrong(plan.path, 0, "empty", "holds no event of a case", fix="Give a log with events.")
     if plan.deadline is not None and plan.deadline not in sorter.attribute_names:

@@ -23,7 +23,7 @@ from connectors.log_event import NOTHING, UNNAMED, LogEvent
 from connectors.xes_values import MAX_KEY, Fault, Flattener
 
 HOLD = 10_000  # events of one trace kept until its attributes are complete
-MAX_SPAN = 64 * 2**20  # bytes of XML from one event to the next
+MAX_SPAN = 8 * 2**20  # bytes of XML from one event or trace to the next; as parsed elements up to 16 times that
 _STANDARD = {
     "http://www.xes-standard.org/concept.xesext": "concept",
     "http://www.xes-standard.org/lifecycle.xesext": "lifecycle",
@@ -96,12 +96,15 @@ class XesLog:
                 raise self._malformed(problem) from None
 
     def _malformed(self, problem: Any) -> CheckFailed:
-        text = str(problem.msg or "not well-formed").split(", line ")[0].strip().rstrip(".")
-        return log_file.wrong(self.path, problem.lineno or 0, "xml", f"{text}", fix="XES is well-formed XML.")
+        text, line = str(problem.msg or "not well-formed"), problem.lineno or 0
+        if not line and len(problem.error_log):  # for an unknown entity lxml says only that nothing was found
+            text, line = problem.error_log[-1].message, problem.error_log[-1].line
+        text = text.split(", line ")[0].removesuffix(", try XML_PARSE_HUGE").strip().rstrip(".")
+        return log_file.wrong(self.path, line, "xml", f"{text}", fix="XES is well-formed XML.")
 
 
 class _Metered:
-    """A stream that refuses to give more than `MAX_SPAN` bytes between two events."""
+    """A stream that refuses to give more than `MAX_SPAN` bytes between two events or traces."""
 
     def __init__(self, stream: BinaryIO, path: Path) -> None:
         self._stream = stream
@@ -224,6 +227,7 @@ class _Pass:
             self._close_attributes(trace)
         if not trace.events:
             self._header.empty_traces += 1
+        self._stream.span = 0
         yield from self._release(trace)
         self._trace = None
         self._forget(element)

@@ -33,6 +33,20 @@ class SchemaRefused(SchemaSideError, ValueError):
     """A model or schema uses what Avro cannot carry exactly, or what our lint forbids."""
 
 
+class SchemaFileRefused(SchemaRefused):
+    """An `.avsc` file is no schema.
+
+    Args:
+        file: its path. line: 1-based, 0 when the whole file is meant. reason: one clause.
+    """
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        super().__init__(f"{file}:{line}: {reason}" if line else f"{file}: {reason}")
+        self.file = file
+        self.line = line
+        self.reason = reason
+
+
 class UnknownType(SchemaSideError, LookupError):
     """No event type of that topic or contract is in the catalogue."""
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.avro import canonical, schema_of
+from schemas.avro import schema_of
 from schemas.compat import Level, check
-from schemas.errors import SchemaRefused
+from schemas.errors import SchemaFileRefused, SchemaRefused
 from schemas.event import Event
 from schemas.flaw import Flaw
 from schemas.lint import lint, lint_model
@@ -111,32 +111,33 @@ def load(path: Path) -> dict[str, Any]:
     """Read an `.avsc` file that may come from anywhere.
 
     Raises:
-        SchemaRefused: one sentence with the file: missing, too large, not UTF-8, not JSON, nested too deep,
+        SchemaFileRefused: one sentence with the file: missing, too large, not UTF-8, not JSON, nested too deep,
             no record, no Avro.
     """
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE + 1)
     except OSError as fault:
-        raise SchemaRefused(f"{path}: {fault.strerror}") from None
+        raise SchemaFileRefused(str(path), 0, f"cannot be read: {(fault.strerror or str(fault)).lower()}") from None
     if len(raw) > MAX_FILE:
-        raise SchemaRefused(f"{path}: larger than {MAX_FILE} bytes; a schema is not")
+        raise SchemaFileRefused(str(path), 0, f"is larger than {MAX_FILE} bytes; a schema is not")
     try:
         text = raw.decode()
-        _refuse_deep(text, path)
-        schema = json.loads(text)
     except UnicodeDecodeError:
-        raise SchemaRefused(f"{path}: not UTF-8 text") from None
-    except json.JSONDecodeError as fault:
-        raise SchemaRefused(f"{path}:{fault.lineno}: not JSON: {fault.msg}") from None
-    except ValueError as fault:  # a number with too many digits
-        raise SchemaRefused(f"{path}: not JSON: {fault}") from None
-    if not isinstance(schema, dict) or schema.get("type") != "record":
-        raise SchemaRefused(f"{path}: not an Avro record schema")
+        raise SchemaFileRefused(str(path), 0, "is not UTF-8 text") from None
+    _refuse_deep(text, path)
     try:
-        canonical(schema)
+        schema = json.loads(text)
+    except json.JSONDecodeError as fault:
+        raise SchemaFileRefused(str(path), fault.lineno, f"is not JSON: {fault.msg}") from None
+    except ValueError:
+        raise SchemaFileRefused(str(path), 0, "is not JSON: a number has too many digits") from None
+    if not isinstance(schema, dict) or schema.get("type") != "record":
+        raise SchemaFileRefused(str(path), 0, "is not an Avro record schema")
+    try:
+        check(schema, [], Level.FULL)  # both Avro libraries parse it
     except SchemaRefused as fault:
-        raise SchemaRefused(f"{path}: {fault}") from None
+        raise SchemaFileRefused(str(path), 0, str(fault)) from None
     return schema
 
 
@@ -147,7 +148,7 @@ def _refuse_deep(text: str, path: Path) -> None:
         if character in "[{":
             deep += 1
             if deep > _MAX_OPEN:
-                raise SchemaRefused(f"{path}: nested deeper than {_MAX_OPEN} brackets")
+                raise SchemaFileRefused(str(path), 0, f"nests deeper than {_MAX_OPEN} brackets")
         elif character in "]}":
             deep -= 1
 

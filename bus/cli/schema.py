@@ -62,11 +62,16 @@ def diff(
     *,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Say what would break between two schemas, per level; exit 0 when each reads the other, else 3."""
+    """Say what would break between two schemas, per level; exit 0 when each reads the other, else (or no schema) 3."""
+    from bus.errors import CheckFailed, Finding
     from schemas.compat import Level, check
+    from schemas.errors import SchemaFileRefused
     from schemas.snapshots import load
 
-    old, new = load(a), load(b)
+    try:
+        old, new = load(a), load(b)
+    except SchemaFileRefused as no:
+        raise CheckFailed([Finding(no.file, no.line, "avsc", f"{no.reason}.", "Give an .avsc file.")]) from None
     levels = {level: check(new, [old], level) for level in (Level.BACKWARD, Level.FORWARD, Level.FULL)}
     findings = [_finding(b, flaw) for flaw in levels[Level.FULL]]
     verdicts = {str(level): "compatible" if not flaws else "incompatible" for level, flaws in levels.items()}

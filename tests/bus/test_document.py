@@ -193,6 +193,21 @@ def test_what_json_writes_reads_back_the_same(data: object) -> None:
     assert faults or found == {"a": data}
 
 
+def test_more_faults_than_are_explained_are_counted() -> None:
+    found = faults("topics:\n" + "  - nam: a\n" * 80)
+    assert len(found) == 101
+    assert str(found[-1]).startswith("f.yaml: has 61 more faults of form.")
+
+
+def test_a_key_of_any_length_leaves_its_message_readable() -> None:
+    found = faults(f"topics:\n  - name: a\n    ? {'k' * 100_000}\n    : 1\n")
+    assert (3, True, True) in [(f.line, "is unknown" in f.message, len(f.message) < 300) for f in found]
+
+
+def test_the_line_of_a_file_that_ends_early_is_in_the_file() -> None:
+    assert [f.line for f in faults("a: 1\nb: {c: 1, d:")] == [2]
+
+
 @pytest.mark.parametrize(
     "raw", [b"[" * 1_000_000, b"{" * 1_000_000, b"? " * 500_000, b"a:\n" * 300_000, b"- " * 500_000]
 )

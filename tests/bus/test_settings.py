@@ -73,8 +73,11 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, v
         (b"[agency]\nname = 1", r"agencybus\.toml key agency"),
         (b"agency = \n", r"agencybus\.toml is not a TOML file.*line 1"),
         (b"agency = '\xff'", r"agencybus\.toml is not a TOML file"),
-        (b"a = " + b"[" * 100_000, r"agencybus\.toml (is not a TOML file|key)"),
-        (b"# " + b"x" * (1 << 20), r"larger than 1 MiB"),
+        (b"a = " + b"[" * 900, r"agencybus\.toml is not a TOML file"),
+        (b"\n" + b"a." * 1_000 + b" = 1", r"agencybus\.toml:2: is longer than 1,000 characters"),
+        (b"data_dir = ['a']", r"agencybus\.toml key data_dir takes a text or a number"),
+        (b"publish_deadline_s = true", r"agencybus\.toml key publish_deadline_s takes a text or a number"),
+        (b"# x\n" * (1 << 15), r"larger than 64 KiB"),
     ],
 )
 def test_a_wrong_settings_file_is_named(raw: bytes, message: str) -> None:
@@ -92,6 +95,30 @@ def test_a_dotenv_that_is_no_text_is_named() -> None:
     Path(".env").write_bytes(b"AGENCYBUS__AGENCY=\xff\xfe")
     with pytest.raises(UsageError, match=r"\.env cannot be read"):
         settings.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("A=1\nAGENCYBUS__AGENCY justice\n", r"\.env line 2 cannot be read"),
+        ("AGENCYBUS__AGENCY\n", r"\.env line 1 cannot be read"),
+        ("AGENCYBUS__AGENCY='justice\n", r"\.env line 1 cannot be read"),
+        ("A=x\nAGENCYBUS__AGENCY=${A}\n", r"\.env line 2: AGENCYBUS__AGENCY holds \$\{\.\.\.\}, which is not expanded"),
+        ("AGENCYBUS__AGENCY=a\0b\n", r"\.env line 1: AGENCYBUS__AGENCY holds a zero character"),
+        ("A=" + "x" * (1 << 20), r"\.env is larger than 1 MiB"),
+    ],
+)
+def test_a_line_of_ours_in_dotenv_that_cannot_be_read_is_named(text: str, message: str) -> None:
+    Path(".env").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        settings.load()
+
+
+def test_what_other_programs_keep_in_dotenv_is_theirs() -> None:
+    """A bomb of references among them expands to nothing, since nothing is expanded."""
+    bomb = "A0=x\n" + "".join(f"A{n}={f'${{A{n - 1}}}' * 10}\n" for n in range(1, 40))
+    Path(".env").write_text(f"# AGENCYBUS__AGENCY\nno name value\n{bomb}export agencybus__agency='justice' # ours\n")
+    assert settings.load().agency == "justice"
 
 
 def test_a_misspelt_name_in_dotenv_is_refused() -> None:

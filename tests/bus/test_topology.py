@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -112,3 +113,11 @@ def test_a_broken_rule_is_a_finding_at_its_line(rule: str, broken: Callable[[str
 def test_a_near_match_is_offered() -> None:
     found = faults(swap("  health.birth.notified.v1:\n", "  health.birth.notifed.v1:\n")(GOOD))
     assert any(finding.fix == "Write health.birth.notified.v1." for finding in found)
+
+
+def test_twenty_thousand_unknown_topics_are_told_quickly() -> None:
+    last = "  social-fund.request.rejected.v1:\n"
+    many = "".join(f"  a.b.c{number}.v1:\n" for number in range(20_000))
+    before = time.process_time()
+    assert len(faults(GOOD.replace(last, last + many))) == 20_000
+    assert time.process_time() - before < 4

@@ -94,6 +94,14 @@ def test_another_encoding_has_to_be_said(path: Path) -> None:
         _read(path, data, encoding="klingon")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_the_line_of_wrong_bytes_is_named_however_far_down(path: Path, encoding: str) -> None:
+    rows = "".join(f"c{n},a,2011-05-04 10:11:12\n" for n in range(3_000))
+    damage = b"\xff" if encoding == "utf-8" else b"\x00\xdc"
+    data = (HEAD + rows).encode(encoding) + "c,".encode(encoding)[-2:] + damage + ",a\n".encode(encoding)[-6:]
+    assert f":3002: is not {encoding}" in _refusal(path, data)
+
+
 def test_quoted_line_breaks_stay_in_their_value_and_lines_count_on(path: Path) -> None:
     text = HEAD + '"a","two\nlines, ""quoted""",2011-05-04 10:11:12\n\nb,x,2011-05-04 10:11:13\n'
     found = _read(path, text)

@@ -27,6 +27,14 @@ def test_gzip_is_known_by_its_content_not_its_name(tmp_path: Path, name: str) ->
     assert _read(path) == b"<log/>"
 
 
+def test_what_cannot_be_opened_is_a_usage_error(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for path in (loop, tmp_path, tmp_path / "none", tmp_path / ("n" * 300)):
+        with pytest.raises(UsageError, match=r"Give the path of a readable"):
+            _read(path)
+
+
 @pytest.mark.parametrize("keep", [3, 12, 40, -1, -9])
 def test_a_gzip_that_ends_early_is_one_finding(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "log.xes.gz"

@@ -203,6 +203,13 @@ def test_a_log_without_events_or_without_the_named_deadline_is_refused(tmp_path:
         replay.sort(Plan(path=path, run="r", deadline="due"), sorter, print)
 
 
+def test_a_log_without_any_time_is_refused_before_the_run_has_topics(tmp_path: Path) -> None:
+    path = tmp_path / "log.xes"
+    path.write_text(log(trace("a", event("x", None))))
+    with Sorter() as sorter, pytest.raises(CheckFailed, match=r"log\.xes: .*no event states one"):
+        replay.sort(Plan(path=path, run="r"), sorter, lambda _: None)
+
+
 def test_a_run_that_exists_and_missing_topics_are_refused(cluster: MemoryCluster) -> None:
     plan = Plan(path=Path("x"), run="r")
     replay.prepare(plan, cluster.admin(), cluster.reader())

@@ -201,6 +201,17 @@ def test_megabytes_without_an_event_are_refused_in_bounded_memory(path: Path, mo
         tracemalloc.stop()
 
 
+def test_an_unknown_entity_is_named_with_its_line(path: Path) -> None:
+    text = log(trace("a", event("x", NOON))).replace('value="x"', 'value="&nothing;"')
+    assert ":4: Entity 'nothing' not defined" in _refusal(path, text)
+
+
+def test_traces_without_events_may_go_on_for_megabytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xes, "MAX_SPAN", 2**17)
+    path.write_text(log(*(trace(f"c{n}") for n in range(5_000)), trace("a", event("x", NOON))))
+    assert [e.case for e in XesLog(path)] == ["a"]
+
+
 @given(
     cut=st.integers(min_value=1, max_value=900),
     flip=st.integers(min_value=0, max_value=899),

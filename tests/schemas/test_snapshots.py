@@ -93,7 +93,7 @@ def test_a_contract_with_unbounded_fields_is_found(tmp_path: Path) -> None:
         (b"[]", "not an Avro record"),
         (b'"string"', "not an Avro record"),
         (b'{"type":"record"}', "not an Avro schema"),
-        (b"[" * 60_000, "nested deeper"),
+        (b"[" * 60_000, "nests deeper"),
         (b'{"type":"record","x":' + b"1" * 5000 + b"}", "not JSON"),
         (b" " * (snapshots.MAX_FILE + 1), "larger"),
         (b"\x00\x01\x02", "not JSON"),
