@@ -7,19 +7,31 @@ class or setting. When a Faust release takes a trap away, the stock half fails l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from agents.case_log import MemoryCaseLog
 from agents.faust_app import UNIT, UnitApp, build_app
 from agents.faust_host import FaustHost
+from agents.intake import Intake
 from agents.membership import HostSettings
+from agents.outputs import Outputs
+from agents.runner import Runner
 from agents.unit import Fetched
-from bus.message import Partition, Record
+from bus.errors import Unreachable
+from bus.message import Outgoing, Partition, Record
+from bus.testing import START, ManualClock
+from schemas.codec import Codec
+from schemas.envelope import Envelope, to_headers
+from tests.agents.harness import World
 
 import faust  # isort: skip  # after faust_app, whose import hides the command line from it
 from faust.types import TP, ConsumerMessage  # isort: skip  # as above
+from faust.types.tuples import FutureMessage, PendingMessage  # isort: skip  # as above
+
+__all__ = ["FutureMessage", "PendingMessage", "faust"]  # for the tests, so that none imports faust first
 
 TOPIC = "a.note.asked.v1"
 OTHER = "a.note.answered.v1"
@@ -82,9 +94,9 @@ def stock(**given: Any) -> Any:
     return app
 
 
-def hardened(**given: Any) -> UnitApp:
+def hardened(**overrides: Any) -> UnitApp:
     """Our app without its host."""
-    app = build_app(settings(**given))
+    app = build_app(settings(), **overrides)
     MADE.append(app)
     return app
 
@@ -148,3 +160,55 @@ async def taken_in(app: Any, agent: Callable[[Any], Awaitable[None]], messages: 
 def carried(offset: int, fetched: Fetched) -> Any:
     """The message our consumer makes of a fetch."""
     return message(offset, headers={UNIT: fetched})
+
+
+def asked(world: World, case: str, offset: int) -> Record:
+    """A record that opens a case, as it stands on TOPIC."""
+    value = Codec(world.catalogue).encode(world.asked.model_validate({"number": 1}))
+    envelope = Envelope(id=case, source="/agencies/a", type=TOPIC, time=START, correlationid=case, partitionkey=case)
+    return Record(TOPIC, 0, offset, offset, case.encode(), value, tuple(to_headers(envelope)))
+
+
+def fetch(*records: Record, start: int = 0) -> Fetched:
+    """A fetch of TOPIC/0 with these records, everything else read to its end."""
+    here, there = Partition(TOPIC, 0), Partition(OTHER, 0)
+    end = start + len(records)
+    return Fetched({here: records}, {here: start, there: 0}, {here: end, there: 0}, {here: 9_999, there: 9_999})
+
+
+class Store:
+    """A producer that stores in memory, and refuses while `away`."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.records: list[tuple[Partition, Outgoing]] = []
+
+    async def partitions(self, _topic: str) -> int:
+        return 1
+
+    async def append(self, partition: Partition, records: Sequence[Outgoing]) -> int:
+        if self.away:
+            raise Unreachable("away")
+        self.records.extend((partition, record) for record in records)
+        return len(self.records) - len(records)
+
+
+async def owning(world: World, store: Store, log: MemoryCaseLog) -> tuple[Runner, dict[Partition, int]]:
+    """A runner that has taken over case partition 0, and where it wants to read on."""
+    catalogue, codec, graph, clock = world.catalogue, Codec(world.catalogue), world.graph(), ManualClock()
+    outputs = Outputs(
+        store,  # type: ignore[arg-type]  # what Outputs uses of a producer
+        catalogue=catalogue,
+        codec=codec,
+        group=world.group,
+        process="note",
+        partitions=1,
+        clock=clock,
+    )
+    intake = Intake(graph, catalogue=catalogue, codec=codec, extracts=dict.fromkeys(world.inputs, lambda _: {}))
+    runner = Runner({graph.hash: graph}, intake=intake, log=log, outputs=outputs, clock=clock, owner="test")
+
+    async def floor(inputs: Sequence[Partition]) -> dict[Partition, int]:
+        return dict.fromkeys(inputs, 0)
+
+    return runner, await runner.assigned([0], floor=floor, still_mine=lambda: True)
