@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from bus.children import command
 from bus.cli import context
 from bus.errors import UsageError
 
@@ -75,7 +76,7 @@ def _supervise() -> int:
     stopping = False
     while True:
         started = time.monotonic()
-        child = subprocess.Popen([sys.executable, "-m", "bus.cli.main", *sys.argv[1:]], env={**os.environ, CHILD: "1"})
+        child = subprocess.Popen(command(sys.argv[1:]), env={**os.environ, CHILD: "1"})
 
         def forward(_signal: int, _frame: object, child: subprocess.Popen[bytes] = child) -> None:
             nonlocal stopping

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from agents import census, worker
 from agents import compile as compiler
 from agents.case import Case
 from agents.census import Census, Snapshot, Summary
-from agents.children import Children
 from agents.graph import Graph
+from bus import children
+from bus.children import Children
 from bus.errors import BusError
 from bus.message import Partition
 from bus.ports import Reader
@@ -81,7 +81,7 @@ class Demo:
         self._admin = KafkaAdmin(settings.bootstrap)
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.children = Children(folder, settings.bootstrap)
+        self.children = Children(settings.bootstrap, logs=folder)
         topics = sorted(self._graph.listens | self._graph.emits)
         self._events = [Partition(t, n) for t in topics for n in range(self._reader.partitions(t))]
         self._inputs = [p for p in self._events if p.topic in self._graph.listens]
@@ -131,7 +131,7 @@ class Demo:
         plan = self._plan
         rate = f"{plan.rate:g}" if plan.rate else "max"
         numbers = ["--births", str(plan.cases), "--seed", str(plan.seed), "--rate", rate, "--run", plan.run]
-        self.children.start("clinic", ["connector", "run", "clinic", *numbers])
+        self.children.start("clinic", ["connector", "run", "clinic", *numbers], may_end=True)
 
     def _watch(self, cases: Census, started: float, show: Callable[[Look], None]) -> None:
         before, before_at = self._stored(), time.monotonic()
@@ -196,7 +196,7 @@ class Demo:
 
 def apply_topology(bootstrap: str) -> None:
     """Run ``agencybus topics apply``. Raises BusError with what it said when it did not do all of it."""
-    command = [sys.executable, "-m", "bus.cli.main", "topics", "apply", "--bootstrap", bootstrap]
+    command = children.command(["topics", "apply", "--bootstrap", bootstrap])
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise BusError(f"topics apply ended with {done.returncode}.", remedy=(done.stderr or done.stdout).strip())

@@ -84,10 +84,10 @@ def _speed(text: str) -> float | None:
 
 
 def _replay(plan: Plan, settings: Settings) -> Report:
+    from bus.children import Children
     from bus.wiring import connect
     from connectors import replay as steps
     from connectors.merge_sort import Sorter
-    from connectors.worker_process import WorkerProcess
 
     watch = steps.Watch(say=context.note)
     sender: steps.Sender | None = None
@@ -99,7 +99,8 @@ def _replay(plan: Plan, settings: Settings) -> Report:
                 starts = steps.prepare(plan, admin, reader)
                 watch.say(f"run {plan.run}, group {plan.group}, host {plan.host}")
                 sender = steps.Sender(bus, plan, deadlines, watch)
-                with WorkerProcess(_worker(plan, settings)) as worker:
+                with Children(settings.bootstrap) as worker:
+                    worker.start("workflow worker", _worker(plan))
                     begun = time.monotonic()
                     sender.send(sorter.ordered(), total=sorter.events, worker=worker)
                     steps.wait(plan, admin, targets=sender.targets, worker=worker, watch=watch)
@@ -113,8 +114,8 @@ def _replay(plan: Plan, settings: Settings) -> Report:
         raise typer.Exit(_INTERRUPTED) from None
 
 
-def _worker(plan: Plan, settings: Settings) -> list[str]:
-    options = {"group": plan.group, "case-prefix": f"{plan.run}/", "host": plan.host, "bootstrap": settings.bootstrap}
+def _worker(plan: Plan) -> list[str]:
+    options = {"group": plan.group, "case-prefix": f"{plan.run}/", "host": plan.host}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     return ["worker", "run", "recorded", *words]
 
