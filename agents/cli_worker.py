@@ -18,10 +18,10 @@ from typing import Annotated
 import typer
 
 from bus.children import command
-from bus.cli import context
-from bus.errors import UsageError
+from bus.cli import context, options
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 30.0, 60.0
+_SLICE_S = 0.1
 CHILD = "AGENCYBUS_WORKER_CHILD"  # set by the supervisor for the process it starts; no setting of a user's
 
 app = typer.Typer(name="worker", help="Run workflows.", no_args_is_help=True)
@@ -41,12 +41,10 @@ def run(
     """Carry the cases of one process. Runs until Ctrl-C or SIGTERM, restarts by itself after a failure."""
     from agents import worker
 
-    if host not in worker.HOSTS:
-        raise UsageError(f"There is no host {host}.", remedy=f"One of: {', '.join(worker.HOSTS)}.")
     job = worker.Job(
         files=[worker.process_file(name) for name in process],
         group=group,
-        host=host,
+        host=options.known_host(host),
         prefix=case_prefix,
         instance=instance,
         ready_file=ready_file,
@@ -91,5 +89,9 @@ def _supervise() -> int:
         if time.monotonic() - started > STEADY_S:
             pause = FIRST_PAUSE_S
         context.note(f"agencybus worker: ended with {code}; starting again in {pause:.1f} s")
-        time.sleep(pause)
+        again_at = time.monotonic() + pause
+        while time.monotonic() < again_at:  # in slices: sleep goes on after a signal, and one may come now
+            time.sleep(_SLICE_S)
+            if stopping:
+                return 0
         pause = min(pause * 2, LONGEST_PAUSE_S)

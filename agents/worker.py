@@ -36,7 +36,6 @@ from schemas import catalogue as catalogues
 from schemas.codec import Codec
 
 PROCESSES = Path(__file__).parent / "processes"
-HOSTS = ("faust", "aiokafka")
 _HEARTBEATS = 6  # heartbeats in one session timeout
 
 

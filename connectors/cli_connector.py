@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bus.cli import context
-from bus.errors import Refused, UsageError
+from bus.cli import context, options
+from bus.errors import Refused
 
 if TYPE_CHECKING:  # imported where used, so that --help stays quick
     from bus.settings import Settings
@@ -63,7 +63,15 @@ def run(
     stop = _stopper()
     if name is Name.CLINIC:
         year = year or datetime.now(UTC).year
-        _clinic(settings, stop, births=births, seed=seed, rate=_rate(rate), year=year, run_id=run_id or str(year))
+        _clinic(
+            settings,
+            stop,
+            births=births,
+            seed=seed,
+            rate=options.pace(rate, option="--rate", example=50),
+            year=year,
+            run_id=run_id or str(year),
+        )
         return
     _offices(_TARGETS if name is Name.OFFICES else (name,), settings, stop, idle_s=exit_when_idle)
 
@@ -85,18 +93,6 @@ def check(ctx: typer.Context) -> None:
         text = f"Topics are missing: {', '.join(missing)}."
         raise Refused(text, field="topics", remedy="Run `agencybus topics apply`.")
     context.note(f"ok: the broker has the {len(set(wanted))} topics of the offices")
-
-
-def _rate(text: str) -> float | None:
-    if text == "max":
-        return None
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < float("inf"):
-        raise UsageError(f"--rate {text!r} is neither max nor a number above 0.", remedy="Write --rate 50.")
-    return rate
 
 
 def _stopper() -> threading.Event:

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bus.cli import context
-from bus.errors import UsageError
+from bus.cli import context, options
 
 if TYPE_CHECKING:  # imported where used, so that --help stays quick
     from bus.settings import Settings
     from connectors.replay import Plan
     from connectors.replay_report import Report
 
-_HOSTS = ("faust", "aiokafka")
 _INTERRUPTED = 130
 
 
@@ -50,13 +48,11 @@ def replay(
     from connectors.replay import Plan
     from connectors.replay_events import run_id
 
-    if host not in _HOSTS:
-        raise UsageError(f"There is no host {host}.", remedy=f"One of: {', '.join(_HOSTS)}.")
     plan = Plan(
         path=file,
         run=run_id(run, now=datetime.now(UTC), token=secrets.token_hex(2)),
-        host=host,
-        speed=_speed(speed),
+        host=options.known_host(host),
+        speed=options.pace(speed, option="--speed", example=3600),
         deadline=deadline,
         columns=CsvOptions(
             case=case,
@@ -69,18 +65,6 @@ def replay(
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _show(_replay(plan, context.settings(ctx)), as_json=as_json)
-
-
-def _speed(text: str) -> float | None:
-    if text == "max":
-        return None
-    try:
-        factor = float(text)
-    except ValueError:
-        factor = 0.0
-    if not 0 < factor < float("inf"):
-        raise UsageError(f"--speed {text!r} is neither max nor a number above 0.", remedy="Write --speed 3600.")
-    return factor
 
 
 def _replay(plan: Plan, settings: Settings) -> Report:

@@ -36,7 +36,7 @@ def up(
 ) -> None:
     """Start Apache Kafka on this machine and wait until it serves; data stay in the data directory."""
     found = context.loaded(ctx)
-    given = _given(found)
+    given = context.given_bootstrap(found)
     if given is not None:
         _require(given, _origin(found))
         context.note(f"Using Kafka at {given} ({_origin(found)}); nothing was started.")
@@ -77,7 +77,7 @@ def down(ctx: typer.Context, *, json: _Json = False) -> None:
 def status(ctx: typer.Context, *, json: _Json = False) -> None:
     """Say whether Kafka runs. Exit code 0: it does, 1: it does not."""
     found = context.loaded(ctx)
-    given = _given(found)
+    given = context.given_bootstrap(found)
     if given is not None:
         running = _answers(given)
         document: dict[str, Any] = {"bootstrap": given, "state": "running" if running else "unreachable", "nodes": []}
@@ -99,12 +99,6 @@ def status(ctx: typer.Context, *, json: _Json = False) -> None:
 
 def _origin(found: Loaded) -> str:
     return found.origins["bootstrap"]
-
-
-def _given(found: Loaded) -> str | None:
-    """The address a person gave, None when it is the default or the local broker's own."""
-    local = _origin(found) == "default" or _origin(found).startswith("local broker")
-    return None if local else found.settings.bootstrap
 
 
 def _answers(bootstrap: str) -> bool:

@@ -43,6 +43,13 @@ def settings(ctx: typer.Context, **overrides: Any) -> Settings:
     return loaded(ctx, **overrides).settings
 
 
+def given_bootstrap(found: Loaded) -> str | None:
+    """The address a person gave (flag, environment or file); None when it is the default or the local broker's own."""
+    origin = found.origins["bootstrap"]
+    local = origin == "default" or origin.startswith("local broker")
+    return None if local else found.settings.bootstrap
+
+
 def print_json(document: Any) -> None:
     """Write one JSON document, one line, to stdout and flush it."""
     sys.stdout.write(printable.json_text(json.dumps(document, ensure_ascii=False)) + "\n")
