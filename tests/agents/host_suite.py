@@ -18,7 +18,7 @@ import pytest
 from agents.membership import HostSettings
 from agents.runner import Runner
 from bus.errors import Unreachable
-from tests.agents.harness import World, Worker, host_class, host_of, runner_of, start_worker, until
+from tests.agents.harness import Worker, World, host_class, host_of, runner_of, start_worker, until
 
 ALL = [0, 1, 2, 3]
 
@@ -131,7 +131,9 @@ class HostSuite:
         await until(lambda: workers[0].process.poll() is not None, what="the worker ended")
         code, said = workers[0].end()
         assert code == 1
-        assert [line for line in said.splitlines() if line.startswith("worker:")] == ["worker: ValueError: the unit broke"]
+        assert [line for line in said.splitlines() if line.startswith("worker:")] == [
+            "worker: ValueError: the unit broke"
+        ]
         assert "Traceback" not in said
         assert world.committed() == {}
 

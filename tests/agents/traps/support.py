@@ -82,7 +82,8 @@ def settings(**given: Any) -> HostSettings:
 
 def ours(runner: Any = None, **given: Any) -> FaustHost:
     """Our host, not connected."""
-    host = FaustHost(settings(**given), runner or Runs(), ready=lambda _: None)
+    given_runner: Any = runner or Runs()
+    host = FaustHost(settings(**given), given_runner, ready=lambda _: None)
     MADE.append(host.app)
     return host
 

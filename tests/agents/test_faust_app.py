@@ -1,0 +1,32 @@
+"""The hardened app: what it refuses, and how it joins. The traps it avoids are in `tests/agents/traps`."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.faust_app import FORBIDDEN, build_app
+from bus.errors import Refused
+from tests.agents.traps.support import hardened, settings
+
+
+@pytest.mark.parametrize("name", sorted(FORBIDDEN))
+def test_every_forbidden_setting_is_refused_with_the_trap_it_opens(name: str) -> None:
+    with pytest.raises(Refused, match=r"F\d\d") as refused:
+        hardened(**{name: True})
+    assert refused.value.field == name
+
+
+def test_an_unnamed_worker_is_a_dynamic_member() -> None:
+    """An empty instance id is a static one: every unnamed worker would push out the one before (seen on Kafka)."""
+    assert hardened().conf.consumer_group_instance_id is None
+    assert build_app(settings(instance="w-1")).conf.consumer_group_instance_id == "w-1"
+
+
+def test_the_session_is_what_the_settings_say() -> None:
+    conf = build_app(settings(session_timeout_ms=6_000, heartbeat_ms=1_000, rebalance_timeout_ms=20_000)).conf
+    assert (conf.broker_session_timeout, conf.broker_heartbeat_interval, conf.broker_rebalance_timeout) == (6, 1, 20)
+
+
+def test_every_broker_of_the_bootstrap_is_known() -> None:
+    app = build_app(settings())
+    assert [f"{url.host}:{url.port}" for url in app.conf.broker] == ["127.0.0.1:1"]

@@ -1,0 +1,112 @@
+"""What the hosts share: where to start, a fetch as a unit, and the end of membership."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from agents.membership import EXIT_MEMBERSHIP_LOST, end_when_membership_is_lost, floors, from_kafka
+from bus.message import Partition, Record
+
+A0, A1 = TopicPartition("a.x.y.v1", 0), TopicPartition("a.x.y.v1", 1)
+
+
+class Offsets:
+    """A consumer that knows first offsets and commits."""
+
+    def __init__(self, first: dict[Any, int], commits: dict[Any, int]) -> None:
+        self._first, self._commits = first, commits
+
+    async def beginning_offsets(self, partitions: list[Any]) -> dict[Any, int]:
+        return {tp: self._first[tp] for tp in partitions}
+
+    async def committed(self, partition: Any) -> int | None:
+        return self._commits.get(partition)
+
+
+async def test_an_input_starts_at_its_commit_or_at_what_retention_has_left() -> None:
+    places = [Partition(*A0), Partition(*A1)]
+    assert await floors(Offsets({A0: 0, A1: 7}, {A0: 5}), places) == {places[0]: 5, places[1]: 7}
+    assert await floors(Offsets({A0: 9, A1: 0}, {A0: 5, A1: 3}), places) == {places[0]: 9, places[1]: 3}
+
+
+def consumer(**states: Any) -> Any:
+    """A consumer whose assignment has these states, by the partition's name a0, a1."""
+    known = {A0: states.get("a0"), A1: states.get("a1")}
+    assignment = SimpleNamespace(state_value=known.get)
+    return SimpleNamespace(_subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment)))
+
+
+def state(position: int, *, highwater: int | None, timestamp: int = 50, valid: bool = True) -> Any:
+    return SimpleNamespace(position=position, highwater=highwater, timestamp=timestamp, has_valid_position=valid)
+
+
+def raw(offset: int) -> Any:
+    return SimpleNamespace(
+        topic=A0.topic, partition=0, offset=offset, timestamp=offset, key=b"k", value=b"v", headers=[("h", b"1")]
+    )
+
+
+def test_a_fetch_starts_where_the_one_before_ended_and_passes_markers() -> None:
+    place = Partition(*A0)
+    found = from_kafka(consumer(a0=state(6, highwater=9)), {A0: [raw(3), raw(4)]}, [A0], {place: 3})
+    assert (found.starts, found.positions) == ({place: 3}, {place: 6})
+    assert found.records[place][0] == Record(A0.topic, 0, 3, 3, b"k", b"v", (("h", b"1"),))
+    assert found.seen == {}
+
+
+def test_only_a_partition_read_to_its_end_says_until_when() -> None:
+    here, there = Partition(*A0), Partition(*A1)
+    told = from_kafka(
+        consumer(a0=state(9, highwater=9, timestamp=77), a1=state(2, highwater=None)), {}, [A0, A1], {here: 9, there: 2}
+    )
+    assert told.seen == {here: 77}
+
+
+def test_a_partition_that_is_gone_or_has_no_position_is_left_out() -> None:
+    found = from_kafka(consumer(a0=state(0, highwater=0, valid=False)), {}, [A0, A1], {Partition(*A0): 0})
+    assert found.positions == {}
+
+
+class Coordinator:
+    """The part of aiokafka's coordinator the hook touches."""
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.resets = 0
+
+    def reset_generation(self) -> None:
+        self.resets += 1
+
+
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    codes: list[int] = []
+    monkeypatch.setattr("agents.membership.os._exit", codes.append)
+    return codes
+
+
+async def test_a_member_that_was_forgotten_ends_the_process(
+    exits: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    coordinator: Any = Coordinator(generation=3)
+    end_when_membership_is_lost(SimpleNamespace(_coordinator=coordinator))
+    coordinator.reset_generation()
+    assert (exits, coordinator.resets) == ([EXIT_MEMBERSHIP_LOST], 0)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+async def test_a_member_that_leaves_or_has_not_joined_yet_is_not_lost(exits: list[int]) -> None:
+    leaving: Any = Coordinator(generation=3)
+    leaving._closing.set_result(None)
+    joining: Any = Coordinator(generation=-1)
+    for coordinator in (leaving, joining):
+        end_when_membership_is_lost(SimpleNamespace(_coordinator=coordinator))
+        coordinator.reset_generation()
+        assert coordinator.resets == 1
+    assert exits == []
