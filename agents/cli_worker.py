@@ -22,7 +22,6 @@ from bus.cli import context, options
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 30.0, 60.0
 _SLICE_S = 0.1
-_SLICE_S = 0.1
 CHILD = "AGENCYBUS_WORKER_CHILD"  # set by the supervisor for the process it starts; no setting of a user's
 
 app = typer.Typer(name="worker", help="Run workflows.", no_args_is_help=True)
