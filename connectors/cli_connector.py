@@ -23,7 +23,7 @@ from bus.errors import Refused
 
 if TYPE_CHECKING:  # imported where used, so that --help stays quick
     from bus.settings import Settings
-    from connectors.office import Counter
+    from connectors.office import Desk
     from connectors.simulators.civil_registry import CivilRegistry
     from connectors.simulators.id_office import IdOffice
     from connectors.simulators.social_fund import SocialFund
@@ -131,8 +131,8 @@ def _offices(names: tuple[Name, ...], settings: Settings, stop: threading.Event,
     with ExitStack() as opened:
         threads = []
         for name in names:
-            counter, say = _open(name, settings, stop, opened)
-            work = partial(_serve, name, counter, say, stop=stop, failure=failure, idle_s=idle_s)
+            desk, say = _open(name, settings, stop, opened)
+            work = partial(_serve, name, desk, say, stop=stop, failure=failure, idle_s=idle_s)
             threads.append(threading.Thread(target=work, name=name))
         context.note(f"serving: {', '.join(names)}")
         for thread in threads:
@@ -146,7 +146,7 @@ def _offices(names: tuple[Name, ...], settings: Settings, stop: threading.Event,
 
 def _serve(
     name: Name,
-    counter: Counter,
+    desk: Desk,
     say: Callable[[], str],
     *,
     stop: threading.Event,
@@ -154,25 +154,23 @@ def _serve(
     idle_s: float | None,
 ) -> None:
     try:
-        counts = counter.serve(idle_s=idle_s)
+        counts = desk.serve(idle_s=idle_s)
         context.note(f"{name}: {counts.handled:,} events handled, {counts.published:,} published{say()}")
     except BaseException as error:  # noqa: BLE001  # handed to the main thread, which raises it
         failure.error = failure.error or error
         stop.set()
 
 
-def _open(
-    name: Name, settings: Settings, stop: threading.Event, opened: ExitStack
-) -> tuple[Counter, Callable[[], str]]:
+def _open(name: Name, settings: Settings, stop: threading.Event, opened: ExitStack) -> tuple[Desk, Callable[[], str]]:
     """A connected office, closed with `opened`, and what it has to say at the end."""
     from bus.wiring import connect
-    from connectors.office import Counter
+    from connectors.office import Desk
     from connectors.simulators.social_fund import Ledger, SocialFund
 
     target = _target(name)
     bus = opened.enter_context(connect(agency=target.agency, settings=settings))
     if not isinstance(target, SocialFund):
-        return Counter(bus, target, stop=stop.is_set), lambda: ""
+        return Desk(bus, target, stop=stop.is_set), lambda: ""
     reader = bus.core.transport.reader()
     opened.callback(reader.close)
     ledger = Ledger(reader, target)
@@ -180,7 +178,7 @@ def _open(
     def words() -> str:
         return f"; {ledger.effects:,} benefits assigned in all, {ledger.repetitions:,} repetitions recognised"
 
-    return Counter(bus, target, stop=stop.is_set, memory=ledger), words
+    return Desk(bus, target, stop=stop.is_set, memory=ledger), words
 
 
 def _target(name: Name) -> CivilRegistry | IdOffice | SocialFund:

@@ -10,16 +10,13 @@ import time
 from collections.abc import Callable
 from itertools import islice
 
-from bus.errors import BusError, OutcomeUnknown, Unreachable
 from bus.message import Receipt
-from bus.publish import Publication
 from bus.wiring import Bus
+from connectors import sending
 from connectors.ports import Source
 
 BATCH = 500
-GIVE_UP_S = 120.0
 _TICK_S = 0.05
-_PAUSE_S = 1.0
 
 
 class Feed:
@@ -60,18 +57,8 @@ class Feed:
             batch = list(islice(said, size))
             if not batch:
                 break
-            self._publish(batch)
+            sending.publish_all(self._bus, batch, stored=self._note, sleep=self._sleep, monotonic=self._monotonic)
         return self.published
 
-    def _publish(self, left: list[Publication]) -> None:
-        begun = self._monotonic()
-        while left:
-            results = self._bus.publish_all(left)
-            self.published += sum(isinstance(result, Receipt) for result in results)
-            failed = [(said, r) for said, r in zip(left, results, strict=True) if isinstance(r, BusError)]
-            for _, error in failed:
-                if not isinstance(error, Unreachable | OutcomeUnknown) or self._monotonic() - begun > GIVE_UP_S:
-                    raise error
-            left = [said for said, _ in failed]
-            if left:
-                self._sleep(_PAUSE_S)
+    def _note(self, _: Receipt) -> None:
+        self.published += 1

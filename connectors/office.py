@@ -1,4 +1,4 @@
-"""The counter of an office: takes events in batches, publishes what the office answers, then commits.
+"""The desk of an office: takes events in batches, publishes what the office answers, then commits.
 
 Called by `cli_connector` for each `Target`. Order per batch: open and dedupe (the bus's pipeline), react, publish with
 acknowledgement, remember, commit. A crash anywhere repeats the batch; ids follow from the cause, so a repetition is
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
-from bus.errors import BusError, Fenced, OutcomeUnknown, Refused, Unreachable
+from bus.errors import Fenced
 from bus.message import Message, Partition, Receipt, Record
 from bus.middleware.dedupe import Seen, mark_of
 from bus.pipeline import Attempt
 from bus.publish import Publication
 from bus.wiring import Bus
+from connectors import sending
 from connectors.ports import Target
 
 BATCH = 500
 POLL_S = 0.5
-GIVE_UP_S = 120.0  # of an unreachable broker; whoever runs the office starts it again
-_PAUSES_S = (0.1, 0.5, 2.0, 5.0)
+JOIN_S = 30.0  # a member that died keeps its group from settling until its session ends
 
 
 class Memory(Seen, Protocol):
@@ -58,7 +58,7 @@ class Counts:
     published: int = 0
 
 
-class Counter:
+class Desk:
     """Serves one target until told to stop.
 
     Args:
@@ -88,7 +88,7 @@ class Counter:
         self.counts = Counts()
 
     def serve(self, *, idle_s: float | None = None) -> Counts:
-        """Handle batches until `stop`, or until nothing came for `idle_s` seconds.
+        """Handle batches until `stop`, or until nothing came for `idle_s` seconds (of those it owned partitions).
 
         Raises:
             BusError: the broker refused an answer or did not answer; what was not committed is delivered again.
@@ -99,16 +99,19 @@ class Counter:
         try:
             while not self._stop():
                 records = consumer.poll(max_records=BATCH, timeout=POLL_S)
-                if self._memory is not None and consumer.assignment() != owned:
-                    owned = consumer.assignment()
-                    self._memory.refresh()  # whoever owned these before may have acted without committing
+                if consumer.assignment() != owned:
+                    owned, busy_at = consumer.assignment(), self._monotonic()
+                    if self._memory is not None:
+                        self._memory.refresh()  # whoever owned these before may have acted without committing
                 if records:
                     self._handle(records)
                     with suppress(Fenced):  # the new owner gets them again and recognises them
                         consumer.commit(_ends(records))
                     busy_at = self._monotonic()
-                elif idle_s is not None and self._monotonic() - busy_at >= idle_s:
-                    break
+                elif idle_s is not None:
+                    patience = idle_s if owned else max(idle_s, JOIN_S)
+                    if self._monotonic() - busy_at >= patience:
+                        break
         finally:
             consumer.close()
         return self.counts
@@ -126,7 +129,7 @@ class Counter:
             if answer is not None:
                 attempts.append(attempt)
                 answers += answer
-        self._publish(answers)
+        sending.publish_all(self._bus, answers, stored=self._note, sleep=self._sleep, monotonic=self._monotonic)
         for attempt in attempts:
             self._pipeline.succeed(attempt)
         self.counts.handled += len(attempts)
@@ -142,26 +145,10 @@ class Counter:
                     return None
                 self._sleep(again.pause_s)
 
-    def _publish(self, answers: Sequence[Publication]) -> None:
-        """Publish all, again and again where the broker does not answer. Raises BusError after `GIVE_UP_S`."""
-        left, pauses, begun = list(answers), iter(_PAUSES_S), self._monotonic()
-        while left:
-            results = self._bus.publish_all(left)
-            failed = [
-                (said, result) for said, result in zip(left, results, strict=True) if isinstance(result, BusError)
-            ]
-            for result in results:
-                if isinstance(result, Receipt):
-                    self.counts.published += 1
-                    if self._memory is not None:
-                        self._memory.assigned(result.id)
-            if not failed:
-                return
-            error = next((e for _, e in failed if isinstance(e, Refused)), failed[0][1])
-            if not isinstance(error, Unreachable | OutcomeUnknown) or self._monotonic() - begun > GIVE_UP_S:
-                raise error
-            left = [said for said, _ in failed]
-            self._sleep(next(pauses, _PAUSES_S[-1]))
+    def _note(self, receipt: Receipt) -> None:
+        self.counts.published += 1
+        if self._memory is not None:
+            self._memory.assigned(receipt.id)
 
 
 def _ends(records: Sequence[Record]) -> dict[Partition, int]:

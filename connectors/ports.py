@@ -1,7 +1,7 @@
 """The two sides an agency's system can have to the bus, as protocols.
 
 Implemented by the simulators; a real system implements the same. The trap it avoids: an office that publishes by
-itself could publish and then fail to acknowledge. It only says what it publishes; `office.Counter` does both in order.
+itself could publish and then fail to acknowledge. It only says what it publishes; `office.Desk` does both in order.
 """
 
 from __future__ import annotations
