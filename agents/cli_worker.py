@@ -40,6 +40,7 @@ def run(
 ) -> None:
     """Carry the cases of one process. Runs until Ctrl-C or SIGTERM, restarts by itself after a failure."""
     from agents import worker
+    from schemas.catalogue import standard
 
     job = worker.Job(
         files=[worker.process_file(name) for name in process],
@@ -51,6 +52,7 @@ def run(
     )
     settings = context.settings(ctx)
     if os.environ.get(CHILD) is None:
+        worker.graphs_of(job, standard())  # a wrong file is told at once, before any process is started
         raise typer.Exit(_supervise())
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:

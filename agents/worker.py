@@ -78,6 +78,11 @@ def process_file(name: str) -> Path:
     raise UsageError(f"There is no process {name}.", remedy=f"Give a YAML file, or one of: {known}.")
 
 
+def graphs_of(job: Job, catalogue: catalogues.Catalogue) -> dict[str, Graph]:
+    """The processes of a job by content hash, the newest first. Raises CheckFailed."""
+    return {graph.hash: graph for graph in (compiler.compile_file(path, catalogue) for path in job.files)}
+
+
 def run(job: Job, settings: Settings) -> None:
     """Run a worker until SIGTERM or Ctrl-C.
 
@@ -105,7 +110,7 @@ def calm_collector() -> None:
 
 async def _run(job: Job, settings: Settings) -> None:
     catalogue = catalogues.standard()
-    graphs = {graph.hash: graph for graph in (compiler.compile_file(path, catalogue) for path in job.files)}
+    graphs = graphs_of(job, catalogue)
     graph = next(iter(graphs.values()))
     group = job.group or f"workflow.{graph.process}"
     codec, partitions = await asyncio.to_thread(_prepare, catalogue, list(graphs.values()), group, settings)

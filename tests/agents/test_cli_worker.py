@@ -206,3 +206,13 @@ def test_a_child_runs_the_worker_and_a_failure_is_one_line_and_its_exit_code(
     (job,) = jobs
     assert [path.name for path in job.files] == ["birth.yaml"]
     assert (job.group, job.prefix, job.instance, job.host, job.ready_file) == ("g", "run-", "i", "aiokafka", None)
+
+
+def test_a_wrong_file_is_told_before_any_process_is_started(
+    system: Supervised, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("process: 7\n")
+    assert main(["worker", "run", "birth", str(bad)]) == 3
+    assert f"{bad}:1: process: " in capsys.readouterr().err
+    assert system.started == []

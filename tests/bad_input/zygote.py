@@ -25,6 +25,13 @@ def _warm() -> None:
     """Import what the commands import, so that a child's time is the input's."""
     import lxml.etree  # noqa: F401
 
+    import bus.transport.kafka
+    import bus.transport.kafka_admin
+    import bus.transport.kafka_consumer
+    import bus.transport.kafka_facts
+    import bus.transport.kafka_producer
+    import bus.transport.kafka_reader
+    import bus.wiring
     import connectors.replay  # noqa: F401
     from agents.compile import compile_file
     from agents.worker import PROCESSES
