@@ -51,6 +51,7 @@ def main() -> int:
             except Void as void:
                 document["void"] = f"{name}: {void}"
                 break
+    document["load_after"] = machine.load()
     for report in reports:
         _say("\n" + report.as_table())
     document["scenarios"] = {report.name: report.as_json() for report in reports}
