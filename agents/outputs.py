@@ -20,7 +20,7 @@ from agents.intake import Dead
 from agents.machine import Emit
 from bus.errors import OutcomeUnknown, Refused, Unreachable
 from bus.message import Outgoing, Partition
-from bus.middleware.dead_letter import Failure, dead_record, dead_topic
+from bus.middleware.dead_letter import Failure, dead_record, place_of
 from bus.partitioner import partition_for
 from bus.ports import Clock, Producer
 from schemas.catalogue import Catalogue
@@ -108,7 +108,7 @@ class Outputs:
         batches: dict[Partition, list[Outgoing]] = {}
         now = self._clock.now()
         for record, stage, error, kind in letters:
-            place = Partition(dead_topic(self._group), record.partition % self._partitions)
+            place = place_of(record, group=self._group, partitions=self._partitions)
             failure = Failure(stage=stage, kind=kind, error=error, attempt=1, first=now, last=now)
             batches.setdefault(place, []).append(dead_record(record, failure, group=self._group))
         await self._append(batches)

@@ -1,7 +1,8 @@
 """Puts a record that cannot be handled on ``<group>.dead``, bytes unchanged, with where and why in headers.
 
-Called by `bus.pipeline`. The traps it avoids: losing the original bytes or headers (a redrive needs both), personal
-data in an error text (only class names and positions are written), and acknowledging before the dead letter is stored.
+Called by `bus.pipeline` for the SDK's subscriptions, by `bus.core` which assembles them, and by `agents.outputs` for
+workflows. The traps it avoids: losing the original bytes or headers (a redrive needs both), personal data in an error
+text (only names and positions are written), and acknowledging before the dead letter is stored.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ class Failure:
     """What is told of a failed record.
 
     Args:
-        stage: where it failed: ``envelope``, ``decode``, ``type`` or ``handler``.
+        stage: where it failed. ``envelope`` (headers), ``type`` (no such event), ``decode`` (the value); then, in the
+            SDK, ``handler``; in a workflow ``case`` (no step takes it) or ``emit`` (what would follow cannot be built).
         kind: see `Kind`.
-        error: class name of the error; never its text, which may quote the payload.
+        error: class name of the error; of stage ``case`` the machine's reason (``late``, ``unopened``,
+            ``unexpected``, ...), of ``emit`` the field at fault. Never an error's text, which may quote the payload.
         attempt: the try that failed last, from 1.
         first: when it was first tried. last: when it was given up.
     """
@@ -42,6 +45,17 @@ class Failure:
     attempt: int
     first: datetime
     last: datetime
+
+
+def place_of(record: Record, *, group: str, partitions: int) -> Partition:
+    """Where the dead letter of `record` belongs: by its key, so that a case's letters stay in order on one partition.
+
+    Args:
+        record: what could not be handled; its own partition says nothing when a wrong client chose it.
+        group: the consumer group.
+        partitions: of the group's dead-letter topic.
+    """
+    return Partition(dead_topic(group), partition_for(record.key or b"", partitions))
 
 
 def dead_record(record: Record, failure: Failure, *, group: str) -> Outgoing:
@@ -79,8 +93,6 @@ class DeadLetters:
 
     def write(self, record: Record, failure: Failure) -> Partition:
         """Store the dead letter; only then may the record be acknowledged. Returns where it stands."""
-        topic = dead_topic(self.group)
-        number = partition_for(record.key or b"", self.partitions(topic))
-        place = Partition(topic, number)
+        place = place_of(record, group=self.group, partitions=self.partitions(dead_topic(self.group)))
         self.append(place, [dead_record(record, failure, group=self.group)])
         return place

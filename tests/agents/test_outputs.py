@@ -18,6 +18,7 @@ from agents.machine import Emit
 from agents.outputs import Outputs
 from bus.errors import Refused
 from bus.message import Outgoing, Partition, Record
+from bus.middleware.dead_letter import place_of
 from bus.middleware.retry import Kind
 from bus.partitioner import partition_for
 from bus.testing import START, ManualClock, memory_cluster
@@ -170,7 +171,7 @@ async def test_closed_cases_go_to_the_archive_under_their_id(cluster: MemoryClus
 async def test_a_dead_letter_keeps_the_bytes_and_says_where_it_came_from(cluster: MemoryCluster) -> None:
     bad = Record("health.birth.notified.v1", 4, 17, 0, b"birth-1", b"\xffjunk", (("ce_id", b"1"), ("x", None)))
     await outputs(cluster).dead([Dead(bad, "decode", "Poison", Kind.INVALID)])
-    (record,) = cluster.logs[Partition(f"{GROUP}.dead", 4 % PARTITIONS)]
+    (record,) = cluster.logs[place_of(bad, group=GROUP, partitions=PARTITIONS)]
     assert (record.key, record.value) == (bad.key, bad.value)
     headers = dict(record.headers)
     assert headers["dead_stage"] == b"decode"

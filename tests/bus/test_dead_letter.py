@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bus.message import Outgoing, Partition, Record
-from bus.middleware.dead_letter import DeadLetters, Failure, dead_record
+from bus.middleware.dead_letter import DeadLetters, Failure, dead_record, place_of
 from bus.middleware.retry import Kind
+from bus.partitioner import partition_for
 
 WHEN = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 RECORD = Record("a.b.c.v1", 2, 17, 1_000, b"case", b"\xff secret", (("ce_id", b"\xff"), ("x", None), ("x", b"2")))
@@ -41,5 +46,13 @@ def test_a_case_s_dead_letters_stay_on_one_partition_of_the_group_s_topic() -> N
 
     letters = DeadLetters(group="g", append=append, partitions=lambda topic: 3)
     assert letters.write(RECORD, FAILURE) == letters.write(RECORD, FAILURE)
-    assert {place.topic for place, _ in written} == {"g.dead"}
-    assert len({place for place, _ in written}) == 1
+    assert {place for place, _ in written} == {place_of(RECORD, group="g", partitions=3)}
+
+
+@given(key=st.none() | st.binary(), number=st.integers(0, 99), partitions=st.integers(1, 12))
+def test_the_key_alone_decides_the_place(key: bytes | None, number: int, partitions: int) -> None:
+    place = place_of(replace(RECORD, key=key, partition=number), group="g", partitions=partitions)
+    assert place.topic == "g.dead"
+    assert 0 <= place.number < partitions
+    assert place == place_of(replace(RECORD, key=key), group="g", partitions=partitions)
+    assert place.number == partition_for(key or b"", partitions)
