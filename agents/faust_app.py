@@ -28,6 +28,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor  # noqa:
 from faust.transport.drivers import aiokafka as driver  # noqa: E402  # as above
 from faust.types import TP, ConsumerMessage  # noqa: E402  # as above
 from mode.supervisors import SupervisorStrategy  # noqa: E402  # as above
+from mode.threads import WorkerThread  # noqa: E402  # as above
 from mode.utils.futures import notify  # noqa: E402  # as above
 
 sys.argv = _argv
@@ -56,6 +57,14 @@ class Host(Protocol):
     def failed(self) -> bool:
         """Whether a unit has failed, and so will never be acked."""
         ...
+
+
+class Daemon(WorkerThread):  # type: ignore[misc]  # mode ships no complete types
+    """A thread that cannot keep a failed process alive when the broker does not let it leave."""
+
+    def __init__(self, service: Any, **kwargs: Any) -> None:
+        super().__init__(service, **kwargs)
+        self.daemon = True
 
 
 class UnitThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust ships no complete types
@@ -106,7 +115,7 @@ class UnitConsumer(driver.Consumer):  # type: ignore[misc]  # faust ships no com
     _units = 0
 
     def _new_consumer_thread(self) -> UnitThread:
-        return UnitThread(self, loop=self.loop, beacon=self.beacon)
+        return UnitThread(self, Worker=Daemon, loop=self.loop, beacon=self.beacon)
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109  # faust's own signature
         full = self.app.host.runner.full()

@@ -2,7 +2,7 @@
 
 Started by `agents.worker`. Faust gives membership, threads, flow control and shutdown. The traps it avoids: recovery
 runs in `on_rebalance_complete`, where nothing is delivered yet (F66); an exception in a unit ends the process and the
-unit never counts as done (F4, F6, F7); faust's thread is no daemon, and is stopped whatever went wrong.
+unit never counts as done (F4, F6, F7); faust's thread is stopped whatever went wrong.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class FaustHost:
             raise Unreachable(f"no broker answers at {broker}: {error}.", remedy="Run `agencybus up`.") from error
 
     async def _leave(self) -> None:
-        """Stop faust's thread: it is no daemon, and would keep a failed process alive and in the group."""
+        """Stop faust's thread and leave the group, so that others take over at once."""
         for name in (
             "faust",
             "mode",

@@ -30,3 +30,9 @@ def test_the_session_is_what_the_settings_say() -> None:
 def test_every_broker_of_the_bootstrap_is_known() -> None:
     app = build_app(settings())
     assert [f"{url.host}:{url.port}" for url in app.conf.broker] == ["127.0.0.1:1"]
+
+
+def test_its_thread_cannot_keep_a_failed_process_alive() -> None:
+    thread = hardened().consumer._thread
+    assert thread.Worker(thread).daemon
+    thread.thread_loop.close()
