@@ -16,6 +16,7 @@ from uuid import UUID
 
 from schemas.errors import Poison
 from schemas.shape import Choice, Group, Leaf, Many, Maybe, Money, Shape, Table
+from schemas.source import Source
 from schemas.varint import read_eight, read_long, read_size
 from schemas.writer import EPOCH, EPOCH_DAY, EXACT
 
@@ -74,15 +75,13 @@ def compile_reader(group: Group) -> tuple[Callable[[bytes, int], dict[str, Any]]
     The reader raises Poison, IndexError, KeyError, ValueError or OverflowError on anything but one canonical encoding
     from `start` to the end of the bytes.
     """
-    source = _Source()
+    source = _Reader()
     source.put("def read(data, at):", 0)
     result = source.group(group, 1)
     source.put("if at != len(data):", 1)
     source.put("raise Poison('bytes are left over or missing at the end')", 2)
     source.put(f"return {result}", 1)
-    code = "\n".join(source.lines) + "\n"
-    scope: dict[str, Any] = {
-        **source.scope,
+    source.scope |= {
         "Poison": Poison,
         "read_long": read_long,
         "read_size": read_size,
@@ -96,25 +95,13 @@ def compile_reader(group: Group) -> tuple[Callable[[bytes, int], dict[str, Any]]
         "small": _SMALL,
         "flags": _FLAGS,
     }
-    exec(compile(code, f"<reader of {group.name}>", "exec"), scope)  # noqa: S102  # the source is made from our own shape
+    scope, code = source.run(title=f"reader of {group.name}")
     reader: Callable[[bytes, int], dict[str, Any]] = scope["read"]
     return reader, code
 
 
-class _Source:
-    """Lines of a reader and the objects they name."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.scope: dict[str, Any] = {}
-        self._count = 0
-
-    def put(self, line: str, depth: int) -> None:
-        self.lines.append("    " * depth + line)
-
-    def fresh(self) -> str:
-        self._count += 1
-        return f"v{self._count}"
+class _Reader(Source):
+    """Lines that read one contract."""
 
     def group(self, group: Group, depth: int) -> str:
         """Read a record's fields; return the expression of its dict."""

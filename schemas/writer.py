@@ -13,6 +13,7 @@ from decimal import Context, Inexact, InvalidOperation
 from typing import Any
 
 from schemas.shape import Choice, Group, Leaf, Many, Maybe, Money, Shape, Table
+from schemas.source import Source
 from schemas.varint import long
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,40 +54,20 @@ def compile_writer(group: Group) -> tuple[Callable[[Any], bytes], str]:
     The writer raises OverflowError, UnicodeEncodeError or decimal.DecimalException on values that validation would
     have refused.
     """
-    source = _Source()
+    source = _Writer()
     source.put("def write(event):", 0)
     source.put("out = []", 1)
     source.put("add = out.append", 1)
     source.group(group, "event", 1)
     source.put("return b''.join(out)", 1)
-    code = "\n".join(source.lines) + "\n"
-    scope: dict[str, Any] = {
-        **source.scope,
-        "long": long,
-        "text": text,
-        "moment": moment,
-        "money": money,
-        "EXACT": EXACT,
-    }
-    exec(compile(code, f"<writer of {group.name}>", "exec"), scope)  # noqa: S102  # the source is made from our own shape
+    source.scope |= {"long": long, "text": text, "moment": moment, "money": money, "EXACT": EXACT}
+    scope, code = source.run(title=f"writer of {group.name}")
     writer: Callable[[Any], bytes] = scope["write"]
     return writer, code
 
 
-class _Source:
-    """Lines of a writer and the objects they name."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.scope: dict[str, Any] = {}
-        self._count = 0
-
-    def put(self, line: str, depth: int) -> None:
-        self.lines.append("    " * depth + line)
-
-    def fresh(self) -> str:
-        self._count += 1
-        return f"v{self._count}"
+class _Writer(Source):
+    """Lines that write one contract."""
 
     def group(self, group: Group, value: str, depth: int) -> None:
         for slot in group.slots:
