@@ -8,6 +8,7 @@ and exit code of its own; one that hangs is killed. The trap it avoids: forking 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -31,7 +32,7 @@ def _warm() -> None:
     import bus.transport.kafka_facts
     import bus.transport.kafka_producer
     import bus.transport.kafka_reader
-    import bus.wiring
+    import bus.wiring  # noqa: F401
     import connectors.replay  # noqa: F401
     from agents.compile import compile_file
     from agents.worker import PROCESSES
@@ -44,6 +45,8 @@ def _warm() -> None:
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
         assert main(["config", "show"]) == 0
         assert main(["schema", "diff", *[str(schema)] * 2]) == 0
+    gc.collect()
+    gc.freeze()  # a collection in a child would copy every page of this process
 
 
 def _child(job: dict[str, Any], out: int, err: int) -> None:
