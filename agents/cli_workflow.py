@@ -19,7 +19,7 @@ from bus.errors import BusError, CheckFailed, Finding
 
 app = typer.Typer(name="workflow", help="Check and draw process definitions.", no_args_is_help=True)
 
-_FOUND = 3  # exit code of a failed check (DESIGN 9)
+_FOUND = 3  # exit code of a failed check
 
 
 class Format(StrEnum):

@@ -1,7 +1,7 @@
 """From a process file to a graph that can run, or to every fault in it with its line and what to write instead.
 
-Called by the worker, `workflow check` and `workflow draw`. The trap it avoids: a process that starts and then stands
-still; whatever can be decided from the file and the event models is refused here.
+Called by the worker, the demo, `workflow check` and `workflow draw`. The trap it avoids: a process that starts and then
+stands still; whatever can be decided from the file and the event models is refused here.
 """
 
 from __future__ import annotations

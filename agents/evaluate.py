@@ -1,8 +1,8 @@
 """Checks an expression against the events in scope and turns it into a function of the case's values.
 
-Called by `agents.compile` for guards, deadlines and mappings. A missing value makes every order comparison false,
-equals nothing but another missing value, and makes a sum missing. The trap it avoids: text compared with a number or
-a code that no list holds, which is silently never true.
+Called by `agents.walk` for guards, `agents.timing` for deadlines and `agents.mapping` for what is emitted. A missing
+value makes every order comparison false, equals nothing but another missing value, and makes a sum missing. The trap it
+avoids: text compared with a number or a code that no list holds, which is silently never true.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The hardened Faust app: the only file that imports faust (DESIGN 5, research/faust-host.md).
+"""The hardened Faust app: the only file that imports faust.
 
-Built by `agents.faust_host`; `build_app` is the only way one is made. What faust does badly is taken out:
+Built by `agents.faust_host`; `build_app` is the only way one is made. What faust does badly is taken out (F-numbers:
+see "Traps of Faust" in agents/DESIGN.md):
 
 - one message carries a whole fetch (F67), so its per-record tasks, acks and gaps (F1, F2, F3, F5) never run;
 - positions come from the case log and are committed from there (F71);
@@ -174,7 +175,7 @@ class UnitConsumer(driver.Consumer):  # type: ignore[misc]  # faust ships no com
         """A buffer of one unit is full by design; pausing the carrier's partition would stop the fetch for a second."""
 
     def on_buffer_drop(self, tp: Any) -> None:
-        """See `on_buffer_full`."""
+        """As full is no alarm, room is no news: nothing was paused."""
 
 
 class Once(SupervisorStrategy):  # type: ignore[misc]  # mode ships no complete types
@@ -184,7 +185,7 @@ class Once(SupervisorStrategy):  # type: ignore[misc]  # mode ships no complete 
         """Nothing to wake up for."""
 
     async def restart_services(self, services: Sequence[Any]) -> None:
-        """See the class."""
+        """Restart nothing: the host has ended the unit, and its process follows."""
 
 
 class UnitTransport(driver.Transport):  # type: ignore[misc]  # faust ships no complete types

@@ -1,4 +1,4 @@
-"""The case log on Kafka: the only place that speaks raw produce requests (DESIGN 5, research/faust-host.md 7).
+"""The case log on Kafka: the only place that speaks raw produce requests.
 
 Built by `agents.worker`. At a claim it asks the transaction coordinator for the producer id and epoch of the
 transactional id ``<group>.<partition>``, and appends a barrier under them. Batches are plain idempotent ones, not

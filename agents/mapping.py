@@ -1,8 +1,8 @@
 """Builds the function that fills an emitted event, and proves that what it fills fits the event's model.
 
-Called by `agents.compile` for `with`. What is a literal and what a reference is decided by form alone: text that
-begins with ``=`` is an expression, text of the shape ``name.field`` is a reference, anything else is a literal
-(write ``= 'a.b'`` for literal text with that shape). The trap it avoids: a misspelt name that goes out as a literal.
+Called by `agents.gather` for every `with`. What is a literal and what a reference is decided by form alone: text that
+begins with ``=`` is an expression, text of the shape ``name.field`` is a reference, anything else is a literal (write
+``= 'a.b'`` for literal text with that shape). The trap it avoids: a misspelt name that goes out as a literal.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ class HostSettings:
     Args:
         bootstrap: broker addresses. group: consumer group. topics: what the process listens to.
         instance: static member name, so a quick restart moves no partition; None for a dynamic member.
-        session_timeout_ms: after this silence the group gives the partitions to another worker (F70: 6-10 s).
+        session_timeout_ms: after this silence the group gives the partitions to another worker. Faust's default of
+            60 s would leave a dead worker's cases waiting for a minute (F70).
         heartbeat_ms: about a sixth of it. rebalance_timeout_ms: how long members may take to rejoin.
         max_poll_records: upper bound of one unit.
     """

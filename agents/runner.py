@@ -1,4 +1,4 @@
-"""The workflow runner: decide, fence, send (DESIGN 5). Host-neutral; both hosts hand it one fetch at a time.
+"""The workflow runner: decide, fence, send. Host-neutral; both hosts hand it one fetch at a time.
 
 For each unit: (1) take the records that are in time order and step their cases, in memory and pure; (2) wait for the
 outputs of the unit before; (3) append per case partition one fenced batch with the changed cases and the input
@@ -100,7 +100,7 @@ class Runner:
             floor: for topic partitions, where to start when the log knows no position; the first stored offset when
                 retention has passed the position.
             still_mine: asked before each claim; False means another rebalance is under way, and going on would fence
-                the rightful owner (research/faust-host.md 2).
+                the rightful owner (seen in a run: research/faust-host.md 2).
 
         Returns:
             Where each input must be read from.

@@ -1,7 +1,7 @@
 """Deadlines and waits as functions of the case's values and the time now.
 
-Called by `agents.compile`. Working days are Monday to Friday in UTC, holidays not yet known. The trap it avoids: a
-due time beyond what a timestamp can hold, made from a hostile event.
+Called by `agents.walk`. Working days are Monday to Friday in UTC, holidays not yet known. The trap it avoids: a due
+time beyond what a timestamp can hold, made from a hostile event.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Runs a plan through the Admin port, one result per action.
 
-Called by `topics apply`, the demo and tests. Resumable: each action is complete in itself and a plan made afterwards
-holds exactly what is left. The trap it avoids: a run that stops at the first refusal and tells nothing of the rest.
+Called by `bus.provision` for `agencybus topics apply`. Resumable: each action is complete in itself and a plan made
+afterwards holds exactly what is left. The trap it avoids: a run that stops at the first refusal and tells nothing of
+the rest.
 """
 
 from __future__ import annotations

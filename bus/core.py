@@ -1,7 +1,7 @@
 """A connected bus without a face: transport, producer, publisher, codec and pipeline, put together in one place.
 
-Called by `bus.wiring`, which gives it a synchronous and an asynchronous face. The trap it avoids: two faces that are
-wired differently.
+Called by `bus.wiring`, which gives it a synchronous and an asynchronous face; `transport_of` also by commands that need
+no bus. The trap it avoids: two faces that are wired differently.
 """
 
 from __future__ import annotations

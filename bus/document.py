@@ -1,9 +1,9 @@
 """Reads one YAML (or JSON) file into a pydantic model and remembers the line of every value.
 
-Called for every file a person writes: topologies, process definitions, later policies. The trap it avoids: full YAML
-turns `no` into False, `012` into 10 and a kilobyte of aliases into gigabytes, and pydantic's errors name no line. So
-anchors, aliases, tags, merge keys and repeated keys are refused, only true, false, null and decimal numbers are
-resolved, size, depth and count are capped, and each fault is a Finding with the line a person must edit.
+Called for every file a person writes: topologies and process definitions. The trap it avoids: full YAML turns `no` into
+False, `012` into 10 and a kilobyte of aliases into gigabytes, and pydantic's errors name no line. So anchors, aliases,
+tags, merge keys and repeated keys are refused, only true, false, null and decimal numbers are resolved, size, depth and
+count are capped, and each fault is a Finding with the line a person must edit.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The bus's errors: each says what happened, what to do, and the exit code the command line returns.
 
-Raised everywhere above `schemas`; `bus.cli.main` turns one into a sentence and an exit code, never a traceback.
-Exit codes (DESIGN 9): 1 failed, 2 usage, 3 check failed, 4 unreachable.
+Raised everywhere above `schemas`; `bus.cli.main` turns one into a sentence and an exit code, never a traceback. Exit
+codes: 1 failed, 2 usage, 3 check failed, 4 unreachable.
 """
 
 from __future__ import annotations

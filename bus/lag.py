@@ -1,8 +1,8 @@
 """How far consumer groups are behind: rows from committed offsets, bounds and the oldest waiting record.
 
-`bus.lag_probe` collects the facts, `agencybus lag` and the console show the rows. Pure; the time is an argument. The
-traps it avoids (research/ops.md 5): a partition without a commit is not lag 0 or lag of the whole topic, and records
-that retention has deleted are not waiting, so lag counts from the later of commit and first stored offset.
+`bus.lag_probe` collects the facts, `agencybus lag` shows the rows. Pure; the time is an argument. The traps it avoids
+(research/ops.md 5): a partition without a commit is not lag 0 or lag of the whole topic, and records that retention has
+deleted are not waiting, so lag counts from the later of commit and first stored offset.
 """
 
 from __future__ import annotations

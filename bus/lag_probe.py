@@ -1,8 +1,8 @@
 """Reads what `bus.lag` needs: commits first, then ends, then one record per partition that is behind.
 
-Called by `agencybus lag`, `doctor` and the demo. Keeps its two clients between samples. The traps it avoids: end
-offsets read before commits give negative lag; one deleted topic or broken group must not cost the whole sample; a head
-record whose offset has not moved keeps its time, so it is fetched once.
+Called by `agencybus lag`. Keeps its two clients between samples. The traps it avoids: end offsets read before commits
+give negative lag; one deleted topic or broken group must not cost the whole sample; a head record whose offset has not
+moved keeps its time, so it is fetched once.
 """
 
 from __future__ import annotations

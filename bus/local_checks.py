@@ -1,7 +1,7 @@
 """What this machine must offer: compression codecs, Java for the local broker, disk space.
 
 Called by `agencybus doctor`. The trap it avoids: a missing codec is noticed only when the first compressed batch
-arrives, and then the consumer stands still on it (research/poison.md).
+arrives, and then the consumer stands still on it for good (research/poison.md).
 """
 
 from __future__ import annotations

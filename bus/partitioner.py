@@ -1,7 +1,8 @@
-"""Which partition a key belongs to: the Java client's murmur2, so that every client of the cluster agrees (DESIGN 3).
+"""Which partition a key belongs to: the Java client's murmur2, so that all clients agree.
 
-Called wherever a record batch is built by hand (publisher, workflow outputs). The trap it avoids: Python's own `hash`
-or another hash function would put one case on two partitions as soon as a second client writes to the topic.
+Called wherever a record batch is built by hand (publisher, workflow outputs, dead letters) or a case is looked up. The
+trap it avoids: Python's own `hash` or another hash function would put one case on two partitions as soon as a second
+client writes to the topic.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What must be done so that a cluster has the topics it should: desired and actual state in, ordered actions out.
 
-Called by `topics plan|apply|diff`, `doctor` and the demo; `bus.apply` runs the result. Pure. The traps it avoids: an
-apply that deletes or shortens on a slip of the pen (what can lose or move data is marked and needs a flag), and one
-that touches what nobody declared (other topics and other configuration keys are left alone).
+Called by `bus.provision`, for `topics plan|apply|diff` and `doctor`; `bus.apply` runs the result. Pure. The traps it
+avoids: an apply that deletes or shortens on a slip of the pen (what can lose or move data is marked and needs a flag),
+and one that touches what nobody declared (other topics and other configuration keys are left alone).
 """
 
 from __future__ import annotations

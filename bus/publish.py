@@ -1,9 +1,10 @@
 """The publisher: a typed event in, a receipt out, or an error that says what is certain.
 
-Called by the SDK, the `publish` command and the simulators. `publish` returns after the replicated ack or raises; it
-never only logs (DESIGN 4). One lane per partition drains its queue: nothing waits when idle, batches grow when busy,
-one append is in flight per partition, so order per key holds. The traps it avoids: a lost ack told as a failure, an
-endless wait in an outage (F69), and a batch whose one bad record spoils its neighbours.
+Called by `bus.core`: through `bus.wiring` by agencies' programs and connectors, through `bus.json_lines` by the
+`publish` command. `publish` returns after the replicated ack or raises; it never only logs. One lane per partition
+drains its queue: nothing waits when idle, batches grow when busy, one append is in flight per partition, so order per
+key holds. The traps it avoids: a lost ack told as a failure, an endless wait in an outage (aiokafka's idempotent
+batches never expire, F69), and a batch whose one bad record spoils its neighbours.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Rules a cluster, its topics and our settings must keep, so that durability is never weak in silence.
 
 `check_group` is called by every worker at start (an error refuses the start); `check_cluster` by `agencybus doctor`.
-Pure: facts in, findings with a remedy out. The traps it avoids are named at each rule (research/frameworks.md):
-F25 changelogs on one replica, F26 partition counts that differ, F27 a missing topic that is only a warning.
+Pure: facts in, findings with a remedy out. The traps it avoids: F25 changelogs on one replica, F26 partition counts
+that differ, F27 a missing topic that is only a warning.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The topology file: which topics there shall be, with partitions, replicas, retention; checked against the catalogue.
 
-Read by `topics plan|apply|diff` and `doctor`, resolved for a number of brokers, compared by `bus.plan`. Pure but for
-reading the file. The traps it avoids: a topic without an owner or a contract, inputs of one workflow with different
-partition counts (a case must stand on one partition number everywhere, F26), and internal topics made at run time with
-one replica (F25, F28).
+Read by `topics plan|apply|diff` and `doctor` (a replay takes `group_states` for its own group), resolved for a number
+of brokers, compared by `bus.plan`. Pure but for reading the file. The traps it avoids: a topic without an owner or a
+contract, inputs of one workflow with different partition counts (a case must stand on one partition number everywhere,
+F26), and internal topics made at run time with one replica (F25, F28).
 """
 
 from __future__ import annotations

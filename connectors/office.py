@@ -1,8 +1,9 @@
 """The desk of an office: takes events in batches, publishes what the office answers, then commits.
 
-Called by `cli_connector` for each `Target`. Order per batch: open and dedupe (the bus's pipeline), react, publish with
-acknowledgement, remember, commit. A crash anywhere repeats the batch; ids follow from the cause, so a repetition is
-recognised. The traps it avoids: a commit before the answer is stored, and one round trip per event (too slow).
+Called by `cli_connector` for each `Target`; the simulators take their ids from `effect_of`. Order per batch: open and
+dedupe (the bus's pipeline), react, publish with acknowledgement, remember, commit. A crash anywhere repeats the batch;
+ids follow from the cause, so a repetition is recognised. The traps it avoids: a commit before the answer is stored, and
+one round trip per event (too slow).
 """
 
 from __future__ import annotations

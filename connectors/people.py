@@ -1,7 +1,8 @@
 """Synthetic people and births, seeded: the same seed gives the same families, and none of them exists.
 
-Called by `simulators.clinic` (births) and `simulators.civil_registry` (names). Every number begins with ``SYN``, every
-name comes from a short invented list. The trap it avoids: test data that might be someone's.
+Called by `simulators.clinic` (births) and `simulators.civil_registry` and `simulators.id_office` (names and numbers).
+Every number begins with ``SYN``, every name comes from a short invented list. The trap it avoids: test data that might
+be someone's.
 """
 
 from __future__ import annotations

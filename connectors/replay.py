@@ -1,9 +1,9 @@
 """`agencybus replay`: a recorded log goes over Kafka in time order, a workflow follows it, a report closes the run.
 
-Called by `commands`. The whole log is read, checked and sorted before anything is published; then the events go out,
-a workflow worker of its own group follows them, and what it wrote is counted and compared with what was sent. The
-traps it avoids: a bad line found after half the log is on the topic, an older run's events in this one's report, and
-a wait without end when the worker has died.
+Called by `connectors.cli_replay`. The whole log is read, checked and sorted before anything is published; then the
+events go out, a workflow worker of its own group follows them, and what it wrote is counted and compared with what was
+sent. The traps it avoids: a bad line found after half the log is on the topic, an older run's events in this one's
+report, and a wait without end when the worker has died.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a replay says and counts: events in time order become typed events, and tallies of both ends are compared.
 
-Called by `replay`. Pure. The trap it avoids: the case id of a log may hold anything, so it is escaped and carries the
-run; two runs of one file never share a case.
+Called by `replay`, `replay_report` and `cli_replay`. Pure. The trap it avoids: the case id of a log may hold anything,
+so it is escaped and carries the run; two runs of one file never share a case.
 """
 
 from __future__ import annotations

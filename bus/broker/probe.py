@@ -1,8 +1,8 @@
 """Ask a broker whether it serves, without a client library: one Metadata request over a socket.
 
-Called by `bus.broker.launcher` for readiness and status. The trap it avoids: an open port proves nothing (a
-broker listens before it serves, and another cluster may have taken the port), so the answer's cluster id and its list
-of brokers are what counts. Layout: Kafka protocol, Metadata v2 (request header v1, response header v0).
+Called by `bus.broker.status` (readiness) and `bus.cli.broker` (a given address). The trap it avoids: an open port
+proves nothing (a broker listens before it serves, and another cluster may have taken the port), so the answer's cluster
+id and its list of brokers are what counts. Layout: Kafka protocol, Metadata v2 (request header v1, response header v0).
 """
 
 from __future__ import annotations

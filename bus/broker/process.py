@@ -1,8 +1,9 @@
 """Starts, finds and stops the broker's Java processes.
 
-Called by `bus.broker.launcher`. The traps it avoids: the started process writes its own pid before it becomes Java, so
-a launcher killed at any moment leaves no broker that nobody knows of; and a pid is believed only while that process's
-command line names our configuration file, since pids are used again (a stale pid must not stop a stranger).
+Called by `bus.broker.launcher`, `bus.broker.status` (who lives) and `bus.local_checks` (which Java). The traps it
+avoids: the started process writes its own pid before it becomes Java, so a launcher killed at any moment leaves no
+broker that nobody knows of; and a pid is believed only while that process's command line names our configuration file,
+since pids are used again (a stale pid must not stop a stranger).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from bus.errors import BusError
 _DETACH = 'sh -c "$0" "$@" </dev/null >>"$1.out" 2>&1 &'
 _BECOME = 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"'
 # Serial collector and C1 only: serves after 1.8 s where the defaults took 2.5-3.3 s, with 70 MB less memory under load,
-# for a tenth less throughput at full load (measured on 2 cores; bus/DESIGN.md).
+# for a tenth less throughput at full load (measured on 2 cores; bus/DESIGN.md, "Broker figures").
 _FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 
 

@@ -1,10 +1,9 @@
 """What the launcher keeps in its directory: `cluster.json`, and where each node's files lie.
 
-Called by `bus.broker.launcher`. Layout: ``cluster.json``, ``lock``, and per node ``node-<id>/`` with
-``server.properties``, ``log4j2.properties``, ``server.log``, ``pid`` (written by the broker itself), ``pid.out`` (what
-it printed) and ``data/``.
-The traps it avoids: the file is written whole or not at all; the cluster's id is kept for good, since Kafka refuses
-data of another cluster.
+Called by `bus.broker.launcher` and `bus.broker.status`. Layout: ``cluster.json``, ``lock``, and per node ``node-<id>/``
+with ``server.properties``, ``log4j2.properties``, ``server.log``, ``pid`` (written by the broker itself), ``pid.out``
+(what it printed) and ``data/``. The traps it avoids: the file is written whole or not at all; the cluster's id is kept
+for good, since Kafka refuses data of another cluster.
 """
 
 from __future__ import annotations

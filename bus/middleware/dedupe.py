@@ -1,9 +1,9 @@
 """Remembers which events a partition has had, so that a repeated one has no second effect.
 
-Called by `bus.pipeline`. Transport is at-least-once (DESIGN 4): a publisher that lost its ack sends again, a reader
-that lost its partition reads again. The trap it avoids: a memory without bound, and one shared by all partitions, which
-would have to move when one of them moves. `MemorySeen` forgets at restart: an effect that must happen once stores its
-own record through another `Seen` in the same transaction as the effect.
+Called by `bus.pipeline`; `connectors.office` brings a memory of its own. Transport is at-least-once: a publisher that
+lost its ack sends again, a reader that lost its partition reads again. The trap it avoids: a memory without bound, and
+one shared by all partitions, which would have to move when one of them moves. `MemorySeen` forgets at restart: an
+effect that must happen once stores its own record through another `Seen` in the same transaction as the effect.
 """
 
 from __future__ import annotations

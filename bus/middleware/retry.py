@@ -1,7 +1,8 @@
 """How often and after which pause a failed record is tried again, and what kind of failure it was.
 
-Called by `bus.pipeline`. Pure: the random number is an argument. The trap it avoids: workers that all retry at the
-same moment, and a bug that is retried for ever.
+Called by `bus.pipeline`; workflows name the `Kind` of their dead letters (`agents.intake`, `agents.runner`). Pure: the
+random number is an argument. The trap it avoids: workers that all retry at the same moment, and a bug that is retried
+for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from schemas.errors import SchemaSideError
 
 
 class Kind(StrEnum):
-    """What a failure means (DESIGN 4)."""
+    """What a failure means, and so what is done about it."""
 
     UNREACHABLE = "unreachable"  # something outside is down: try again, later
     INVALID = "invalid"  # the record itself is wrong: no use trying again

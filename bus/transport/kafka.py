@@ -1,6 +1,6 @@
 """Makes the four Kafka ports for one cluster from its address; the `Transport` of real life.
 
-Called by `bus.wiring`. Heavy clients are imported where a port is made, so `agencybus --help` stays quick.
+Made by `bus.core.transport_of`. Heavy clients are imported where a port is made, so `agencybus --help` stays quick.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Topics and group offsets on Kafka, through kafka-python's admin client.
 
-Called by `topics plan|apply`, lag, the demo and tests. The traps it avoids (research/ops.md): one bad group fails a
-whole offset listing, so groups that vanish are asked one by one; the coordinator cache is never evicted, so after a
-coordinator moved the client is made anew; and its "modified" filter also lists broker defaults as if set on the topic.
+Called through the `Admin` port, and by `agents` for workers, traces and the demo. The traps it avoids: one bad group
+fails a whole offset listing, so groups that vanish are asked one by one; the coordinator cache is never evicted, so
+after a coordinator moved the client is made anew; and its "modified" filter also lists broker defaults as if set on the
+topic.
 """
 
 from __future__ import annotations

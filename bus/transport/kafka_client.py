@@ -1,8 +1,8 @@
-"""What the three kafka-python files share: options, error translation, and a fast checksum.
+"""What the kafka-python files share: options, error translation, and a fast checksum.
 
-Called by kafka_consumer, kafka_reader and kafka_admin. The traps it avoids: kafka-python computes the record CRC in
-Python when no C module is there (41.8 us a record against 9.5 with a C one, research/poison.md 2), and its errors
-would otherwise leak into every caller.
+Called by kafka_consumer, kafka_reader, kafka_admin and kafka_facts; kafka_producer takes the one sentence. The traps it
+avoids: kafka-python computes the record CRC in Python when no C module is there (41.8 us a record against 9.5 with a C
+one, research/poison.md 2), and its errors would otherwise leak into every caller.
 """
 
 from __future__ import annotations

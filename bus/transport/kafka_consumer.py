@@ -1,8 +1,9 @@
 """A group member on Kafka through kafka-python, committing only what it is told.
 
-Called by `bus.consume`. The traps it avoids: kafka-python commits by timer and on close unless told not to; a broker
-accepts a commit for a partition this member no longer owns as long as its generation is current, so ownership is
-checked here; without an explicit reset policy a new group would silently start at the end.
+Made by `bus.transport.kafka`, polled by `bus.consume` and `connectors.office`. The traps it avoids: kafka-python
+commits by timer and on close unless told not to; a broker accepts a commit for a partition this member no longer owns
+as long as its generation is current, so ownership is checked here; without an explicit reset policy a new group would
+silently start at the end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Schemas on Kafka itself: the compacted topic `_schemas` in the Confluent record format (DESIGN 3).
+"""Schemas on Kafka itself: the compacted topic `_schemas` in the Confluent record format.
 
 Written by `topics apply` (a reviewed act), read whole by every client at start, so that no registry service stands in
 the data path; other registries can take the topic over. The traps it avoids: key fields in another order than
