@@ -111,7 +111,7 @@ class Viewer:
         self._last_line = -10.0
 
     def __call__(self, look: Look) -> None:
-        """Show one look."""
+        """Redraw the table with `look`, or print its line when the last one is five seconds old or all is done."""
         from rich.live import Live
 
         if not self._live:

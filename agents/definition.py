@@ -64,11 +64,11 @@ class Span(Form):
     days: Number | None = None
     """Days of 24 hours."""
     hours: Number | None = None
-    """Hours."""
+    """Hours of 60 minutes."""
     minutes: Number | None = None
-    """Minutes."""
+    """Minutes, for what must answer at once."""
     seconds: Number | None = None
-    """Seconds."""
+    """Seconds, for tests and simulations."""
     working_days: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Monday to Friday in UTC, at the same time of day; a start on a weekend counts as Monday 00:00."""
 
@@ -244,7 +244,7 @@ class Process(Form):
     """A process definition."""
 
     process: Name
-    """Its name."""
+    """The name by which commands, topics and events know the process."""
     title: Annotated[str, Field(min_length=1, max_length=300)]
     """What it does, one sentence."""
     opens_on: str

@@ -75,7 +75,7 @@ class Gather:
     listens: list[Waiting] = field(default_factory=list)
 
     def fault(self, rule: str, message: str, loc: Loc, *, fix: str) -> None:
-        """Note a fault."""
+        """Note a fault at the place `loc` of the file; the walk goes on."""
         self.findings.append(self.document.finding(rule, message, *loc, fix=fix))
 
     def type_of(self, topic: str, loc: Loc) -> EventType | None:

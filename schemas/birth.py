@@ -33,10 +33,10 @@ class BirthNotified(Event, contract="birth.notified", agencies=("health",), pers
     """Pseudonym of the child until it has a personal number."""
 
     mother: PersonRef
-    """The mother."""
+    """Personal number of the mother, or her pseudonym; twins share it."""
 
     father: PersonRef | None = None
-    """The father, when he is known and named."""
+    """Personal number of the father, or his pseudonym, when he is known and named."""
 
     born_at: Moment
     """When the child was born."""
@@ -85,7 +85,7 @@ class BirthRegistered(
     """Personal number of the child; absent for a stillbirth only."""
 
     mother: PersonRef
-    """The mother as recorded."""
+    """Personal number of the mother as it stands in the record, or her pseudonym."""
 
     father_recorded: bool
     """Whether a father stands in the record."""
@@ -114,7 +114,7 @@ class IdentityEntered(
     """The ID office entered a person in the register of identity documents."""
 
     person: PersonRef
-    """Personal number."""
+    """Personal number of the person entered."""
 
     document_number: Reference
     """Number of the identity entry."""
@@ -135,7 +135,7 @@ class BenefitAssigned(
     """The request it answers."""
 
     kind: Code = "birth_benefit"
-    """Kind of benefit."""
+    """Kind of benefit, by the code the request named."""
 
     amount: Amount
     """What is paid, in the given currency."""

@@ -149,7 +149,7 @@ class _Walk:
         self._fields = 0
 
     def group(self, model: type[Part], *, where: str, depth: int) -> Group:
-        """Read a record."""
+        """The shape of `model`; `where` names the place in errors, `depth` is how many records it lies in."""
         if model in self._open:
             raise SchemaRefused(f"{where}: {model.__name__} contains itself; a decoder would recurse without bound")
         if not model.model_fields:
