@@ -39,7 +39,7 @@ def test_logical_types_defaults_and_docs_are_as_declared() -> None:
         "name": "father",
         "type": ["null", "string"],
         "default": None,
-        "doc": "The father, when he is known and named.",
+        "doc": "Personal number of the father, or his pseudonym, when he is known and named.",
     }
     assert notified["sex"]["type"]["default"] == "unknown"
 
