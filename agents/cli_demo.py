@@ -36,12 +36,12 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON document on stdout.")] = False,
 ) -> None:
     """Births at clinics become civil records, ID entries and benefits, on a real Kafka; nobody carries a paper."""
-    from agents.demo import Demo, Plan, apply_topology
+    from agents.demo import Demo, DemoPlan, apply_topology
 
     host = options.known_host(host)  # before a broker is started for nothing
     settings, own_broker = _broker(ctx)
     folder = settings.data_dir / "demo" / "logs"
-    plan = Plan(cases=cases, host=host, seed=seed, rate=rate, run=secrets.token_hex(3))
+    plan = DemoPlan(cases=cases, host=host, seed=seed, rate=rate, run=secrets.token_hex(3))
     finished = False
     show: Demo | None = None
     viewer = Viewer(live=not as_json)

@@ -35,7 +35,7 @@ READY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class DemoPlan:
     """What to show: how many births, on which host, from which seed, at how many a second (0: as fast as it goes)."""
 
     cases: int
@@ -71,7 +71,7 @@ class Demo:
         plan: what to show. settings: where. folder: for the children's output.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, folder: Path) -> None:
+    def __init__(self, plan: DemoPlan, settings: Settings, folder: Path) -> None:
         from bus.transport.kafka_admin import KafkaAdmin
         from bus.transport.kafka_reader import KafkaReader
 

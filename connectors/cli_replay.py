@@ -19,7 +19,7 @@ from bus.cli import context, options
 
 if TYPE_CHECKING:  # imported where used, so that --help stays quick
     from bus.settings import Settings
-    from connectors.replay import Plan
+    from connectors.replay import ReplayPlan
     from connectors.replay_report import Report
 
 _INTERRUPTED = 130
@@ -45,10 +45,10 @@ def replay(
 ) -> None:
     """Publish a recorded log in time order, let a workflow follow every case, and report what it found."""
     from connectors.csv_log import CsvOptions
-    from connectors.replay import Plan
+    from connectors.replay import ReplayPlan
     from connectors.replay_events import run_id
 
-    plan = Plan(
+    plan = ReplayPlan(
         path=file,
         run=run_id(run, now=datetime.now(UTC), token=secrets.token_hex(2)),
         host=options.known_host(host),
@@ -67,7 +67,7 @@ def replay(
     _show(_replay(plan, context.settings(ctx)), as_json=as_json)
 
 
-def _replay(plan: Plan, settings: Settings) -> Report:
+def _replay(plan: ReplayPlan, settings: Settings) -> Report:
     from bus.children import Children
     from bus.wiring import connect
     from connectors import replay as steps
@@ -98,7 +98,7 @@ def _replay(plan: Plan, settings: Settings) -> Report:
         raise typer.Exit(_INTERRUPTED) from None
 
 
-def _worker(plan: Plan) -> list[str]:
+def _worker(plan: ReplayPlan) -> list[str]:
     options = {"group": plan.group, "case-prefix": f"{plan.run}/", "host": plan.host}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     return ["worker", "run", "recorded", *words]

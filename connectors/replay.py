@@ -58,7 +58,7 @@ class Worker(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ReplayPlan:
     """What to replay and how.
 
     Args:
@@ -90,7 +90,7 @@ class Watch:
     say: Say = lambda _: None
 
 
-def open_log(plan: Plan) -> Log:
+def open_log(plan: ReplayPlan) -> Log:
     """The reader for the file's kind, which its first bytes tell. Raises UsageError, CheckFailed."""
     columns = plan.columns
     if not log_file.is_xml(log_file.head_of(plan.path, size=1024)):
@@ -107,7 +107,7 @@ def open_log(plan: Plan) -> Log:
     )
 
 
-def sort(plan: Plan, sorter: Sorter, say: Say) -> Deadlines:
+def sort(plan: ReplayPlan, sorter: Sorter, say: Say) -> Deadlines:
     """Read, check and sort the whole log; nothing is published yet.
 
     Raises:
@@ -134,7 +134,7 @@ def sort(plan: Plan, sorter: Sorter, say: Say) -> Deadlines:
     return deadlines
 
 
-def prepare(plan: Plan, admin: Admin, reader: Reader) -> dict[Partition, int]:
+def prepare(plan: ReplayPlan, admin: Admin, reader: Reader) -> dict[Partition, int]:
     """Make the run's group: its topics, and its place at the end of the recorded events.
 
     Returns where the topics of the report and of the recorded events end now.
@@ -166,7 +166,7 @@ class Sender:
         bus: connected as `replay`. targets: next offset after this run's events, per partition; grows.
     """
 
-    def __init__(self, bus: Bus, plan: Plan, deadlines: Deadlines, watch: Watch) -> None:
+    def __init__(self, bus: Bus, plan: ReplayPlan, deadlines: Deadlines, watch: Watch) -> None:
         self._bus = bus
         self._plan = plan
         self._deadlines = deadlines
@@ -219,7 +219,7 @@ class Sender:
             self.targets[partition] = max(self.targets.get(partition, 0), receipt.offset + 1)
 
 
-def wait(plan: Plan, admin: Admin, *, targets: dict[Partition, int], worker: Worker, watch: Watch) -> None:
+def wait(plan: ReplayPlan, admin: Admin, *, targets: dict[Partition, int], worker: Worker, watch: Watch) -> None:
     """Wait until the worker has committed everything that was published.
 
     Raises:
@@ -246,7 +246,7 @@ def wait(plan: Plan, admin: Admin, *, targets: dict[Partition, int], worker: Wor
 
 
 def report(
-    plan: Plan, bus: Bus, reader: Reader, *, starts: dict[Partition, int], published: Tally, seconds: float
+    plan: ReplayPlan, bus: Bus, reader: Reader, *, starts: dict[Partition, int], published: Tally, seconds: float
 ) -> Report:
     """Count what the workflow wrote. Raises BusError naming each difference to what was published."""
     followed, late = replay_report.count(reader, bus.core.codec, run=plan.run, starts=starts)

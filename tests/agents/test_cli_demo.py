@@ -42,7 +42,7 @@ class Played:
 
     fails: BusError | None = None
 
-    def __init__(self, plan: demo.Plan, settings: object, folder: Path) -> None:
+    def __init__(self, plan: demo.DemoPlan, settings: object, folder: Path) -> None:
         self.plan = plan
         self.did: list[str] = []
         self.children = self

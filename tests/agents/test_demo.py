@@ -13,7 +13,7 @@ import pytest
 
 from agents import compile as compiler
 from agents import demo, worker
-from agents.demo import Demo, Look, Plan
+from agents.demo import Demo, DemoPlan, Look
 from bus.errors import BusError
 from bus.message import Outgoing, Partition
 from bus.ports import TopicState
@@ -98,7 +98,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 @pytest.fixture
 def make(stage: Stage, tmp_path: Path) -> Callable[[int], Demo]:
     return lambda cases: Demo(
-        Plan(cases=cases, host="aiokafka", seed=3, rate=0, run=RUN), Settings(bootstrap="127.0.0.1:1"), tmp_path
+        DemoPlan(cases=cases, host="aiokafka", seed=3, rate=0, run=RUN), Settings(bootstrap="127.0.0.1:1"), tmp_path
     )
 
 

@@ -19,7 +19,7 @@ from bus.wiring import Bus, connect
 from connectors import replay, replay_report
 from connectors.csv_log import CsvLog, CsvOptions
 from connectors.merge_sort import Sorter
-from connectors.replay import Plan, Sender, Watch
+from connectors.replay import ReplayPlan, Sender, Watch
 from connectors.xes import XesLog
 from schemas.bus_events import DeadlineMissed
 from schemas.envelope import from_headers
@@ -49,7 +49,7 @@ class Time:
 class Follower:
     """Follows what is published whenever it is looked at, as the workflow would; commits what it followed."""
 
-    def __init__(self, bus: Bus, deadlines: Bus, plan: Plan, starts: dict[Partition, int]) -> None:
+    def __init__(self, bus: Bus, deadlines: Bus, plan: ReplayPlan, starts: dict[Partition, int]) -> None:
         self._bus = bus
         self._late = deadlines
         self._plan = plan
@@ -88,7 +88,7 @@ class Follower:
 class Run:
     """A prepared replay of one file."""
 
-    def __init__(self, cluster: MemoryCluster, bus: Bus, late: Bus, plan: Plan) -> None:
+    def __init__(self, cluster: MemoryCluster, bus: Bus, late: Bus, plan: ReplayPlan) -> None:
         self.time = Time()
         self.said: list[str] = []
         self.watch = Watch(monotonic=lambda: self.time.now, sleep=self.time.sleep, say=self.said.append)
@@ -113,7 +113,7 @@ class Run:
 
 
 @contextmanager
-def _run(cluster: MemoryCluster, plan: Plan) -> Iterator[Run]:
+def _run(cluster: MemoryCluster, plan: ReplayPlan) -> Iterator[Run]:
     with connect(agency="replay", transport=cluster) as bus, connect(agency="bus", transport=cluster) as late:
         yield Run(cluster, bus, late, plan)
 
@@ -128,9 +128,9 @@ def test_the_report_equals_the_independent_count_and_no_older_run_mixes_in(
 ) -> None:
     expected = count(real_text())
     older = _write(tmp_path / "log.xes", log(trace("case-1", event("x", "2011-01-01"), event("x", "2011-01-02"))))
-    with _run(cluster, Plan(path=older, run="one")) as replayed:
+    with _run(cluster, ReplayPlan(path=older, run="one")) as replayed:
         assert replayed.go().followed.events == 2
-    with _run(cluster, Plan(path=REAL, run="two", host="aiokafka")) as replayed:
+    with _run(cluster, ReplayPlan(path=REAL, run="two", host="aiokafka")) as replayed:
         document = replayed.go().document()
     assert document["cases"] == expected.cases == 1_434
     assert document["events"] == expected.events == 8_577
@@ -145,7 +145,7 @@ def test_the_report_equals_the_independent_count_and_no_older_run_mixes_in(
 def test_a_csv_log_is_replayed_with_its_deadline_column(cluster: MemoryCluster, tmp_path: Path) -> None:
     rows = "a,x,31/01/2011,01/02/2011\na,y,02/02/2011,\nb,x,03/02/2011,04/02/2011\nc,x,05/02/2011,04/02/2011\n"
     path = _write(tmp_path / "log.csv", "case,activity,time,deadline\n" + rows)
-    with _run(cluster, Plan(path=path, run="r")) as replayed:
+    with _run(cluster, ReplayPlan(path=path, run="r")) as replayed:
         document = replayed.go().document()
     assert document["cases"] == 3
     assert document["deadline_breaches"] == 2
@@ -155,7 +155,7 @@ def test_a_csv_log_is_replayed_with_its_deadline_column(cluster: MemoryCluster, 
 def test_an_event_that_was_not_followed_is_named(cluster: MemoryCluster, tmp_path: Path) -> None:
     path = _write(tmp_path / "log.xes", log(trace("a", event("x", "2011-01-01"), event("y", "2011-01-02"))))
     with (
-        _run(cluster, Plan(path=path, run="r")) as replayed,
+        _run(cluster, ReplayPlan(path=path, run="r")) as replayed,
         pytest.raises(BusError, match="'y': published 1, followed 0"),
     ):
         replayed.go(lose="y")
@@ -164,7 +164,7 @@ def test_an_event_that_was_not_followed_is_named(cluster: MemoryCluster, tmp_pat
 def test_a_speed_keeps_the_recorded_distances(cluster: MemoryCluster, tmp_path: Path) -> None:
     times = ("2011-01-01T00:00:00Z", "2011-01-01T00:02:00Z", "2011-01-01T00:02:00Z", "2011-01-01T00:05:00Z")
     path = _write(tmp_path / "log.xes", log(trace("a", *(event("x", time) for time in times))))
-    with _run(cluster, Plan(path=path, run="r", speed=60.0)) as replayed:
+    with _run(cluster, ReplayPlan(path=path, run="r", speed=60.0)) as replayed:
         replayed.go()
     assert sum(replayed.time.slept) == pytest.approx(5.0)
 
@@ -176,7 +176,7 @@ def test_a_workflow_that_does_not_move_is_an_error_with_what_is_missing(cluster:
 
     time = Time()
     watch = Watch(monotonic=lambda: time.now, sleep=time.sleep)
-    plan = Plan(path=Path("x"), run="r")
+    plan = ReplayPlan(path=Path("x"), run="r")
     with pytest.raises(BusError, match="partition 1: 7"):
         replay.wait(plan, cluster.admin(), targets={Partition(replay.RECORDED, 1): 7}, worker=Idle(), watch=watch)
     assert time.now == pytest.approx(replay.STALL_S, abs=1)
@@ -186,7 +186,7 @@ def test_a_bad_file_publishes_nothing(cluster: MemoryCluster, tmp_path: Path) ->
     good = [trace(f"c{n}", event("x", "2011-01-01")) for n in range(50)]
     path = _write(tmp_path / "log.xes", log(*good, trace("bad", event("x", "never"))))
     with (
-        _run(cluster, Plan(path=path, run="r")) as replayed,
+        _run(cluster, ReplayPlan(path=path, run="r")) as replayed,
         pytest.raises(CheckFailed, match=r"log\.xes:154: time:timestamp"),
     ):
         replayed.go()
@@ -197,35 +197,35 @@ def test_a_bad_file_publishes_nothing(cluster: MemoryCluster, tmp_path: Path) ->
 def test_a_log_without_events_or_without_the_named_deadline_is_refused(tmp_path: Path) -> None:
     path = _write(tmp_path / "log.xes", log(trace("a")))
     with Sorter() as sorter, pytest.raises(CheckFailed, match="no event of a case"):
-        replay.sort(Plan(path=path, run="r"), sorter, print)
+        replay.sort(ReplayPlan(path=path, run="r"), sorter, print)
     path.write_text(log(trace("a", event("x", "2011-01-01"))))
     with Sorter() as sorter, pytest.raises(CheckFailed, match=r"no case has the attribute 'due'.*concept:name"):
-        replay.sort(Plan(path=path, run="r", deadline="due"), sorter, print)
+        replay.sort(ReplayPlan(path=path, run="r", deadline="due"), sorter, print)
 
 
 def test_a_log_without_any_time_is_refused_before_the_run_has_topics(tmp_path: Path) -> None:
     path = tmp_path / "log.xes"
     path.write_text(log(trace("a", event("x", None))))
     with Sorter() as sorter, pytest.raises(CheckFailed, match=r"log\.xes: .*no event states one"):
-        replay.sort(Plan(path=path, run="r"), sorter, lambda _: None)
+        replay.sort(ReplayPlan(path=path, run="r"), sorter, lambda _: None)
 
 
 def test_a_run_that_exists_and_missing_topics_are_refused(cluster: MemoryCluster) -> None:
-    plan = Plan(path=Path("x"), run="r")
+    plan = ReplayPlan(path=Path("x"), run="r")
     replay.prepare(plan, cluster.admin(), cluster.reader())
     with pytest.raises(UsageError, match="There is a run r"):
         replay.prepare(plan, cluster.admin(), cluster.reader())
     cluster.admin().delete(replay.RECORDED)
     with pytest.raises(Refused, match="topics apply") as raised:
-        replay.prepare(Plan(path=Path("x"), run="s"), cluster.admin(), cluster.reader())
+        replay.prepare(ReplayPlan(path=Path("x"), run="s"), cluster.admin(), cluster.reader())
     assert "topics apply" in raised.value.remedy
 
 
 def test_the_kind_of_a_file_is_told_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_bytes(gzip.compress(log(trace("a")).encode("utf-16")))
-    assert isinstance(replay.open_log(Plan(path=path, run="r")), XesLog)
+    assert isinstance(replay.open_log(ReplayPlan(path=path, run="r")), XesLog)
     with pytest.raises(UsageError, match="--delimiter is for CSV"):
-        replay.open_log(Plan(path=path, run="r", columns=CsvOptions(delimiter=";")))
+        replay.open_log(ReplayPlan(path=path, run="r", columns=CsvOptions(delimiter=";")))
     path.write_text("case,activity,time\n")
-    assert isinstance(replay.open_log(Plan(path=path, run="r")), CsvLog)
+    assert isinstance(replay.open_log(ReplayPlan(path=path, run="r")), CsvLog)
