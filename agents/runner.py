@@ -198,7 +198,10 @@ class Runner:
                 continue
             # An opening is taken ahead of older records of other cases, whose timers must not fire before those.
             lead = _GRACE_US if arrival.topic == self._graph.opens_on and self._graph.time == "append" else 0
-            self._fire(shelf, decision, arrival.at - 1 - lead)
+            if not self._fire(shelf, decision, arrival.at - 1 - lead, limit):
+                lane.give_back(taken[index:])
+                decision.taken = taken[:index]
+                return decision
             try:
                 self._step(shelf, decision, arrival)
             except Rejected as rejected:
@@ -213,7 +216,7 @@ class Runner:
                 decision.dead.append(Dead(record, "emit", refused.field, Kind.BUG))
         reached = lane.time()
         if reached is not None and self._graph.time == "append":
-            self._fire(shelf, decision, reached * 1_000)
+            self._fire(shelf, decision, reached * 1_000, limit)
         return decision
 
     def _step(self, shelf: Shelf, decision: _Decision, arrival: Arrival) -> None:
@@ -227,8 +230,11 @@ class Runner:
         if after is not before:
             self._keep(decision, entry, after, emits)
 
-    def _fire(self, shelf: Shelf, decision: _Decision, moment: int) -> None:
-        """Fire what is due at or before `moment` (microseconds), in (due, case) order."""
+    def _fire(self, shelf: Shelf, decision: _Decision, moment: int, limit: int) -> bool:
+        """Fire what is due at or before `moment` (microseconds), in (due, case) order.
+
+        Returns False when `limit` timers were taken: many fall due at the end of one day, and the next batch goes on.
+        """
         for due, case_id in shelf.due(moment):
             decision.fired.append((due, case_id))
             entry = shelves.merged(shelf, decision.changes, case_id)
@@ -238,6 +244,9 @@ class Runner:
                 after, emits = machine.due(self._graph_of(entry.case), entry.case, moment)
                 if after is not entry.case:
                     self._keep(decision, entry, after, emits)
+            if len(decision.fired) >= limit:
+                return False
+        return True
 
     def _keep(self, decision: _Decision, entry: Stored | None, after: Case, emits: Sequence[Emit]) -> None:
         self._outputs.check(emits)
@@ -292,8 +301,8 @@ class Runner:
         return [*rows, (case_log.POSITIONS, case_log.pack_positions(positions))]
 
     def _shrink(self, number: int, decision: _Decision) -> bool:
-        """Drop a decision; False when it covers a single record and so cannot become smaller."""
-        if len(decision.taken) <= 1:
+        """Drop a decision; False when it covers a single record or timer and so cannot become smaller."""
+        if len(decision.taken) + len(decision.fired) <= 1:
             return False
         self._merge.lanes[number].give_back(decision.taken)
         self._shelves[number].restore(decision.fired)

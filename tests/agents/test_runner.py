@@ -135,6 +135,36 @@ async def test_a_batch_too_large_is_split_and_nothing_is_lost(world: World) -> N
         assert sum(1 for key, _ in rows if key == case_log.POSITIONS) > 2, number
 
 
+async def test_deadlines_that_fall_due_all_at_once_are_split_over_batches_too(world: World) -> None:
+    for number in range(60):
+        births.notify(world, f"birth-{number}")
+    worker = world.worker()
+    await worker.step()
+    worker.log.batch_bytes = 3_000  # smaller than three cases
+    world.clock.advance(days=4)
+    await worker.step()
+    await worker.step()
+    assert len(world.events(MISSED)) == 60
+
+
+async def test_an_event_after_many_deadlines_waits_until_they_have_fired(world: World) -> None:
+    for number in range(60):
+        births.notify(world, f"birth-{number}")
+    worker = world.worker()
+    await worker.step()
+    worker.log.batch_bytes = 3_000
+    world.clock.advance(days=4)
+    for number in range(60):
+        births.register(world, f"birth-{number}")
+    await worker.step()
+    await worker.step()
+    assert len(world.events(MISSED)) == len(world.events(REQUEST)) == 60
+    assert not world.stored(f"{GROUP}.dead")
+    for entry in open_cases(world).values():
+        assert isinstance(entry, Stored)
+        assert [mark.topic for mark in entry.case.trail][1] == MISSED  # what was due first came first
+
+
 @pytest.mark.parametrize("seed", range(60))
 async def test_wherever_a_worker_dies_every_case_ends_and_each_output_is_one_event(seed: int) -> None:
     assert await anomalies(seed) == []
