@@ -6,6 +6,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -34,10 +35,12 @@ def world(kafka: str, fresh: Callable[[str], str]) -> World:
 
 @asynccontextmanager
 async def stock_running(world: World, agent: Any, **given: Any) -> AsyncIterator[Any]:
-    """A stock app at work on the world's first topic."""
+    """A stock app at work on the world's first topic; it makes folders of its own, so it is given one."""
+    folder = tempfile.TemporaryDirectory()
     app = faust.App(
         f"{world.group}.stock",
         broker=f"kafka://{world.bootstrap}",
+        datadir=folder.name,
         store="memory://",
         topic_disable_leader=True,
         topic_allow_declare=False,
@@ -48,6 +51,7 @@ async def stock_running(world: World, agent: Any, **given: Any) -> AsyncIterator
         yield app
     finally:
         await app.stop()
+        folder.cleanup()
 
 
 async def ignore(stream: Any) -> None:
