@@ -42,7 +42,10 @@ _NEXT: dict[Tell, Tell] = {
 }
 
 
-async def kill_at(step: Coroutine[Any, Any, None], ticks: int) -> bool:
+_TICKS = (1, 2, 3, 5, 8, 13, 21, 10_000, 10_000)  # turns of the loop until a worker dies; the last: it does not
+
+
+async def kill_at(step: Coroutine[Any, Any, object], ticks: int) -> bool:
     """Run a step and kill it after so many turns of the loop; True when it had ended by itself."""
     before = asyncio.all_tasks()
     task = asyncio.create_task(step)
@@ -67,50 +70,98 @@ async def anomalies(
     case_log: type[MemoryCaseLog] = MemoryCaseLog,
     intake: type[Intake] = Intake,
     told_again: bool = True,
+    shared: bool = False,
 ) -> list[str]:
     """Live one history and say what is wrong with its end; a worker that failed is one more thing wrong.
 
     Args:
         seed: of the history. runner, case_log, intake: what the workers are made of.
-        told_again: whether offices tell some events twice.
+        told_again: whether offices tell some events twice. shared: whether two workers share the partitions.
     """
     world = World(GRAPH, runner=runner, case_log=case_log, intake=intake)
     ids = [f"birth-{n}" for n in range(BIRTHS)]
     try:
-        worker = await _live(world, ids, random.Random(seed), told_again=told_again)
+        worker = await (_share if shared else _live)(world, ids, random.Random(seed), told_again=told_again)
         return [*_wrong(world, ids), *await _repeated_by_a_clean_restart(world, worker)]
     except Exception as error:  # noqa: BLE001  # whatever ends a worker is what a control is looked at for
         return [f"a worker ended: {type(error).__name__}: {error}"]
 
 
 async def _live(world: World, ids: list[str], chance: random.Random, *, told_again: bool) -> Worker:
-    world.skew_ms = {topic: chance.randint(-LARGEST_SKEW_MS, LARGEST_SKEW_MS) for topic in sorted(GRAPH.listens)}
-    todo: list[tuple[Tell, str]] = [(births.notify, case) for case in ids]
+    """One worker at a time owns everything; it dies, or is paused while another takes over."""
+    offices = _Offices(world, ids, chance, told_again=told_again)
     worker = world.worker()
     paused: list[Worker] = []
     for _ in range(STEPS):
-        if todo and chance.random() < 0.6:
-            tell, case = todo.pop(chance.randrange(len(todo)))
-            for _ in range(chance.choice((1, 1, 2)) if told_again else 1):
-                tell(world, case)
-            if tell in _NEXT:
-                todo.append((_NEXT[tell], case))
-        world.clock.advance(**chance.choice(({"milliseconds": 3}, {"milliseconds": 150}, {"milliseconds": 400})))
-        if chance.random() < 0.01:
-            world.clock.advance(days=4)
-        ticks = chance.choice((1, 2, 3, 5, 8, 13, 21, 10_000, 10_000))
-        if not await kill_at(worker.step(most=3, chance=chance), ticks):
+        offices.go_on()
+        if not await kill_at(worker.step(most=3, chance=chance), chance.choice(_TICKS)):
             worker = world.worker()
         elif chance.random() < 0.1:
             paused.append(worker)
             worker = world.worker()
         if paused and chance.random() < 0.15:
             await _wake(paused, chance)
-    assert not todo, "the history is too short for what is to be told"
+    assert not offices.todo, "the history is too short for what is to be told"
+    await _come_to_rest(world, worker)
+    return worker
+
+
+async def _share(world: World, ids: list[str], chance: random.Random, *, told_again: bool) -> Worker:
+    """Two workers share the partitions; these are dealt anew while either dies or has not heard of it yet."""
+    offices = _Offices(world, ids, chance, told_again=told_again)
+    crew = [world.worker(), world.worker()]
+    dealt: list[list[int]] = [[0], [1]]
+    held: list[list[int] | None] = [None, None]
+    for _ in range(STEPS):
+        offices.go_on()
+        if chance.random() < 0.1:
+            first = chance.sample(range(PARTITIONS), chance.randrange(PARTITIONS + 1))
+            dealt = [sorted(first), [n for n in range(PARTITIONS) if n not in first]]
+        for index in chance.sample(range(2), 2):
+            hears = held[index] is None or (held[index] != dealt[index] and chance.random() < 0.15)
+            turn = crew[index].start(dealt[index]) if hears else crew[index].step(most=3, chance=chance)
+            try:
+                lives = await kill_at(turn, chance.choice(_TICKS))
+            except Fenced:
+                lives = False
+            if not lives:
+                crew[index], held[index] = world.worker(), None
+            elif hears:
+                held[index] = dealt[index]
+    assert not offices.todo, "the history is too short for what is to be told"
+    await crew[0].start()
+    await _come_to_rest(world, crew[0])
+    return crew[0]
+
+
+async def _come_to_rest(world: World, worker: Worker) -> None:
     for _ in range(6):
         world.clock.advance(seconds=2)
         await worker.step()
-    return worker
+
+
+class _Offices:
+    """Tell of births in any order, sometimes twice, each office by its own clock; now and then days go by."""
+
+    def __init__(self, world: World, ids: list[str], chance: random.Random, *, told_again: bool) -> None:
+        self.todo: list[tuple[Tell, str]] = [(births.notify, case) for case in ids]
+        self._world = world
+        self._chance = chance
+        self._times = (1, 1, 2) if told_again else (1,)
+        world.skew_ms = {topic: chance.randint(-LARGEST_SKEW_MS, LARGEST_SKEW_MS) for topic in sorted(GRAPH.listens)}
+
+    def go_on(self) -> None:
+        """Perhaps tell of something; let some time pass."""
+        chance, world = self._chance, self._world
+        if self.todo and chance.random() < 0.6:
+            tell, case = self.todo.pop(chance.randrange(len(self.todo)))
+            for _ in range(chance.choice(self._times)):
+                tell(world, case)
+            if tell in _NEXT:
+                self.todo.append((_NEXT[tell], case))
+        world.clock.advance(milliseconds=chance.choice((3, 150, 400)))
+        if chance.random() < 0.01:
+            world.clock.advance(days=4)
 
 
 async def _wake(paused: list[Worker], chance: random.Random) -> None:

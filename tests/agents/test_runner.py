@@ -170,6 +170,11 @@ async def test_wherever_a_worker_dies_every_case_ends_and_each_output_is_one_eve
     assert await anomalies(seed) == []
 
 
+@pytest.mark.parametrize("seed", range(30))
+async def test_wherever_one_of_two_dies_while_partitions_are_dealt_anew_every_case_ends_the_same(seed: int) -> None:
+    assert await anomalies(seed, shared=True) == []
+
+
 async def test_an_event_stamped_just_before_the_one_that_opens_its_case_waits_for_it(world: World) -> None:
     worker = world.worker()
     births.register(world, "birth-1")

@@ -135,6 +135,10 @@ async def test_without_the_fence_a_worker_that_wakes_up_undoes_what_its_successo
     assert await noticed("is not closed", case_log=NoFence)
 
 
+async def test_without_the_fence_two_workers_that_share_decide_one_case_differently() -> None:
+    assert await noticed("requests of one id each", case_log=NoFence, shared=True)
+
+
 async def test_outputs_not_resent_after_a_crash_are_lost() -> None:
     assert await noticed("requests of one id each", case_log=ResendsNothing)
 

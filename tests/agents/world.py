@@ -118,13 +118,14 @@ class Worker:
         )
         self._at: dict[Partition, int] | None = None
 
-    async def start(self) -> dict[Partition, int]:
-        """Take over all partitions; where each input is read from."""
+    async def start(self, numbers: Sequence[int] = range(PARTITIONS)) -> dict[Partition, int]:
+        """Take over these partitions, and no others; where each input is read from."""
 
         async def floor(inputs: Sequence[Partition]) -> dict[Partition, int]:
             return dict.fromkeys(inputs, 0)
 
-        self._at = await self.runner.assigned(range(PARTITIONS), floor=floor, still_mine=lambda: True)
+        self._at = await self.runner.assigned(numbers, floor=floor, still_mine=lambda: True)
+        await _a_while()
         return dict(self._at)
 
     async def step(self, *, most: int = 1_000, chance: random.Random | None = None) -> None:
@@ -145,8 +146,13 @@ class Worker:
                 seen[partition] = to_ms(self._world.clock.now())
         self._at.update(positions)
         await self.runner.handle(Fetched(records, starts, positions, seen))
-        for _ in range(_TURNS):  # the wait for the next fetch, while the outputs go out
-            await asyncio.sleep(0)
+        await _a_while()
+
+
+async def _a_while() -> None:
+    """The wait for the next fetch, while the outputs go out."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 def compiled(text: str, folder: Path) -> Graph:
