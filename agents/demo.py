@@ -169,6 +169,7 @@ class Demo:
         return sum(end for _, end in self._reader.bounds(self._events).values())
 
     def _lag(self) -> int:
+        """Records the worker has not committed; unlike `bus.lag`, a partition without a commit waits as a whole."""
         committed = self._admin.committed([GROUP]).get(GROUP, {})
         bounds = self._reader.bounds(self._inputs)
         return sum(max(0, end - max(start, committed.get(p, 0))) for p, (start, end) in bounds.items())
