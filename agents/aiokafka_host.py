@@ -28,6 +28,8 @@ from bus.message import Partition
 COMMIT_EVERY_S = 1.0
 FETCH_WAIT_MS = 200
 LEAVE_S = 5.0
+JOIN = 8  # fetches joined into the next unit; then fetching waits for the unit under way
+IDLE_S = 0.005
 
 
 class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -50,6 +52,9 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._unit = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._fetched_to: dict[Partition, int] = {}  # empty while this member may not work
+        self._fetches: list[Fetched] = []  # gathered while the unit before is under way
+        self._mailed = asyncio.Event()
+        self._fetching = asyncio.Lock()  # a takeover seeks: no fetch of the turn before may still be under way
         self._failure: Exception | None = None
 
     def stop(self) -> None:
@@ -63,25 +68,30 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             Unreachable, Hole, Fenced, Damaged, Refused.
         """
         committed_at = time.monotonic()
+        gathering: asyncio.Task[None] | None = None
         try:
             await self._connect()
+            gathering = asyncio.create_task(self._gather())
             while not self._stopping.is_set():
                 if self._failure is not None:
                     raise self._failure
                 if self._assigned.is_set():
                     await self._take_over()
                 turn = self._turn
-                fetched = await self._fetch()
+                await self._mail()
                 async with self._unit:
                     if turn == self._turn:
-                        self._fetched_to.update(fetched.positions)
-                        await self._runner.handle(fetched)
+                        fetches, self._fetches = self._fetches, []
+                        self._mailed.clear()
+                        await self._runner.handle(*fetches)
                 if time.monotonic() - committed_at >= COMMIT_EVERY_S:
                     await self._commit()
                     committed_at = time.monotonic()
             await self._runner.finish()
             await self._commit()
         finally:
+            if gathering is not None:
+                gathering.cancel()
             with suppress(TimeoutError):  # a broker that is away must not keep a failed worker alive
                 async with asyncio.timeout(LEAVE_S):
                     await self._consumer.stop()
@@ -106,6 +116,7 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._turn += 1
         self._assigned.clear()
         self._fetched_to = {}
+        self._fetches = []
 
     async def _connect(self) -> None:
         s = self._settings
@@ -146,25 +157,46 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             if self._turn == turn:
                 raise
             return  # the group moved on meanwhile; its next assignment is taken over from the start
-        if self._turn != turn:
-            return
-        for partition, offset in seeks.items():
-            self._consumer.seek(TopicPartition(partition.topic, partition.number), offset)
-        self._fetched_to = dict(seeks)
+        async with self._fetching:
+            if self._turn != turn:
+                return
+            for partition, offset in seeks.items():
+                self._consumer.seek(TopicPartition(partition.topic, partition.number), offset)
+            self._fetched_to = dict(seeks)
         if numbers:
             self._ready(numbers)
 
-    async def _fetch(self) -> Fetched:
+    async def _mail(self) -> None:
+        """Wait for fetches, at most as long as one may take: time passes for timers too."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FETCH_WAIT_MS / 1000):
+                await self._mailed.wait()
+
+    async def _gather(self) -> None:
+        """Fetch while units are under way, so that a busy worker takes larger units instead of older ones."""
+        try:
+            while True:
+                async with self._fetching:
+                    turn = self._turn
+                    fetched = await self._fetch()
+                    if fetched is not None and turn == self._turn:
+                        self._fetched_to.update(fetched.positions)
+                        self._fetches.append(fetched)
+                        self._mailed.set()
+                if fetched is None:
+                    await asyncio.sleep(IDLE_S)
+        except Exception as error:  # noqa: BLE001  # the loop raises it
+            self._failure = error
+            self._mailed.set()
+
+    async def _fetch(self) -> Fetched | None:
+        """One fetch; None when nothing may be fetched now."""
         full = self._runner.full()
         wanted = [TopicPartition(p.topic, p.number) for p in self._fetched_to if p not in full]
-        if not wanted:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FETCH_WAIT_MS / 1000):
-                    await self._assigned.wait()
-            return Fetched({}, {}, {}, {})
-        fetched_to = self._fetched_to
+        if not wanted or len(self._fetches) >= JOIN:
+            return None
         found = await self._consumer.getmany(*wanted, timeout_ms=FETCH_WAIT_MS)
-        return from_kafka(self._consumer, found, wanted, fetched_to)
+        return from_kafka(self._consumer, found, wanted, self._fetched_to) if self._fetched_to else None
 
     async def _commit(self) -> None:
         offsets = {TopicPartition(p.topic, p.number): o for p, o in self._runner.committable().items()}

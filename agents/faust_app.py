@@ -3,7 +3,7 @@
 Built by `agents.faust_host`; `build_app` is the only way one is made. What faust does badly is taken out (F-numbers:
 see "Traps of Faust" in agents/DESIGN.md):
 
-- one message carries a whole fetch (F67), so its per-record tasks, acks and gaps (F1, F2, F3, F5) never run;
+- one message carries whole fetches (F67), so its per-record tasks, acks and gaps (F1, F2, F3, F5) never run;
 - positions come from the case log and are committed from there (F71);
 - range assignment keeps equal partition numbers together (F63); aborted records stay unseen; no topics are made
   (F25, F28); a member that lost its place ends (F64);
@@ -36,7 +36,8 @@ sys.argv = _argv
 
 FETCH_WAIT_S = 0.2
 COMMIT_EVERY_S = 1.0
-UNIT = "unit"  # the header that carries a `Fetched`
+UNIT = "unit"  # the header that carries a `Unit`
+JOIN = 8  # fetches joined into a unit that waits; more wait in faust's own queue
 FORBIDDEN = {
     "processing_guarantee": "F11: faust's exactly_once is not atomic; effects are kept once by the case log",
     "stream_publish_on_commit": "F13: it can publish the next event's output",
@@ -110,10 +111,31 @@ class UnitThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust 
         self.fetched_to = {Partition(tp.topic, tp.partition): offset for tp, offset in partitions.items()}
 
 
+class Unit:
+    """The fetches of one message.
+
+    It grows while it waits for the agent, so that a busy worker takes larger units instead of older ones.
+
+    Args:
+        generation: faust's generation in which it was fetched; another one's fetches must not join it.
+    """
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.fetches: list[Fetched] = []
+        self.taken = False
+
+    def take(self) -> list[Fetched]:
+        """What has been fetched for it; nothing joins it from now on."""
+        self.taken = True
+        return self.fetches
+
+
 class UnitConsumer(driver.Consumer):  # type: ignore[misc]  # faust ships no complete types
-    """Faust's consumer, delivering one message per fetch."""
+    """Faust's consumer, delivering one message per unit."""
 
     _units = 0
+    _waiting: Unit | None = None
 
     def _new_consumer_thread(self) -> UnitThread:
         return UnitThread(self, Worker=Daemon, loop=self.loop, beacon=self.beacon)
@@ -124,18 +146,24 @@ class UnitConsumer(driver.Consumer):  # type: ignore[misc]  # faust ships no com
         return await super()._getmany(wanted, timeout)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:  # noqa: ASYNC109, ARG002  # ours is shorter
-        """One message per fetch, an empty fetch too: time passes for timers."""
+        """One message per unit, an empty one too: time passes for timers. A fetch joins the unit that still waits."""
         generation = self.app.consumer_generation_id
         fetched, _ = await self._wait_next_records(FETCH_WAIT_S)
         if not isinstance(fetched, Fetched) or self.should_stop or not self.flow_active:
             return
         if generation != self.app.consumer_generation_id or not fetched.positions:
             return
+        unit = self._waiting
+        if unit is not None and not unit.taken and unit.generation == generation and len(unit.fetches) < JOIN:
+            unit.fetches.append(fetched)
+            return
+        self._waiting = unit = Unit(generation)
+        unit.fetches.append(fetched)
         carrier = min(fetched.positions)
         tp = TP(carrier.topic, carrier.number)
         self._units += 1
         yield tp, ConsumerMessage(
-            tp.topic, tp.partition, self._units, 0.0, 0, {UNIT: fetched}, None, b"", None, 0, 0, tp,
+            tp.topic, tp.partition, self._units, 0.0, 0, {UNIT: unit}, None, b"", None, 0, 0, tp,
             generation_id=generation,
         )  # fmt: skip
 

@@ -15,10 +15,9 @@ from typing import Any
 
 from aiokafka import errors as kafka_errors
 
-from agents.faust_app import UNIT, build_app
+from agents.faust_app import UNIT, Unit, build_app
 from agents.membership import HostSettings, floors
 from agents.runner import Runner
-from agents.unit import Fetched
 from bus.errors import Fenced, Unreachable
 from bus.message import Partition
 
@@ -112,9 +111,9 @@ class FaustHost:
             self._fail(error)  # an agent that ends by itself ends the host: nobody else would take units
             raise
 
-    async def _unit(self, fetched: Fetched) -> None:
+    async def _unit(self, unit: Unit) -> None:
         try:
-            await self.runner.handle(fetched)
+            await self.runner.handle(*unit.take())
         except Exception as error:  # noqa: BLE001  # F4: whatever it is, the unit must not count as done
             self._fail(error)
             await asyncio.Event().wait()  # never ack: the process ends

@@ -159,14 +159,15 @@ class Runner:
         """Inputs that hold enough records in memory; fetch the others first."""
         return frozenset(self._merge.full())
 
-    async def handle(self, fetched: Fetched) -> None:
-        """Take one fetch in. Any exception must end the process: what it held is read again (F4).
+    async def handle(self, *fetches: Fetched) -> None:
+        """Take one unit in: the fetches since the last one. Any exception must end the process (F4).
 
         Raises:
             Hole, Fenced, Damaged, Unreachable, Refused.
         """
         async with self._busy:
-            self._merge.add(fetched)
+            for fetched in fetches:
+                self._merge.add(fetched)
             limit = TAKE
             while decisions := self._decide_all(limit):
                 limit = TAKE if await self._store(decisions) else max(1, limit // 8)

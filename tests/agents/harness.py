@@ -186,10 +186,10 @@ def _contract(agency: str, fact: str) -> type[Event]:
 class Breaking(Runner):
     """A runner whose first unit with records raises, for what hosts must do then."""
 
-    async def handle(self, fetched: Any) -> None:
-        if fetched.records:
+    async def handle(self, *fetches: Any) -> None:
+        if any(fetched.records for fetched in fetches):
             raise ValueError("the unit broke")
-        await super().handle(fetched)
+        await super().handle(*fetches)
 
 
 @asynccontextmanager

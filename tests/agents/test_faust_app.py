@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agents.faust_app import FORBIDDEN, build_app
+from agents.faust_app import FORBIDDEN, JOIN, UNIT, Unit, build_app
 from bus.errors import Refused
-from tests.agents.traps.support import hardened, settings
+from tests.agents.traps.support import HERE, Runs, acking, hardened, ours, settings, unit
 
 
 @pytest.mark.parametrize("name", sorted(FORBIDDEN))
@@ -36,3 +36,30 @@ def test_its_thread_cannot_keep_a_failed_process_alive() -> None:
     thread = hardened().consumer._thread
     assert thread.Worker(thread).daemon
     thread.thread_loop.close()
+
+
+async def test_a_fetch_joins_the_unit_that_still_waits_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = hardened()
+    consumer = acking(app)
+    app.host = ours(Runs())
+    consumer._set_active_tps({HERE})
+
+    async def getmany(*_args: object, **_kwargs: object) -> object:
+        return unit(3)
+
+    monkeypatch.setattr(consumer, "_getmany", getmany)
+
+    async def fetched() -> list[Unit]:
+        return [message.headers[UNIT] async for _tp, message in consumer.getmany(1.0)]
+
+    app.consumer_generation_id = 1
+    (first,) = await fetched()
+    assert await fetched() == []
+    assert len(first.take()) == 2
+    (second,) = await fetched()
+    app.consumer_generation_id = 2
+    (third,) = await fetched()
+    assert (len(second.fetches), len(third.fetches)) == (1, 1)
+    for _ in range(JOIN - 1):
+        assert await fetched() == []
+    assert len(await fetched()) == 1

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agents.case_log import MemoryCaseLog
-from agents.faust_app import UNIT, UnitApp, build_app
+from agents.faust_app import UNIT, Unit, UnitApp, build_app
 from agents.faust_host import FaustHost
 from agents.intake import Intake
 from agents.membership import HostSettings
@@ -69,8 +69,8 @@ class Runs:
     def full(self) -> frozenset[Partition]:
         return frozenset()
 
-    async def handle(self, fetched: Fetched) -> None:
-        self.units.append(fetched)
+    async def handle(self, *fetches: Fetched) -> None:
+        self.units.extend(fetches)
         if self.error is not None:
             raise self.error
 
@@ -160,7 +160,9 @@ async def taken_in(app: Any, agent: Callable[[Any], Awaitable[None]], messages: 
 
 def carried(offset: int, fetched: Fetched) -> Any:
     """The message our consumer makes of a fetch."""
-    return message(offset, headers={UNIT: fetched})
+    one = Unit(generation=0)
+    one.fetches.append(fetched)
+    return message(offset, headers={UNIT: one})
 
 
 def asked(world: World, case: str, offset: int) -> Record:
