@@ -23,6 +23,7 @@ from bus.message import Outgoing, Partition
 from bus.middleware.dead_letter import Failure, dead_record, place_of
 from bus.partitioner import partition_for
 from bus.ports import Clock, Producer
+from bus.publish import SCHEMA_PREFIX
 from schemas.catalogue import Catalogue
 from schemas.codec import Codec
 from schemas.envelope import SOURCE_PREFIX, Envelope, from_us, to_headers
@@ -150,7 +151,7 @@ class Outputs:
             time=from_us(emit.at),
             correlationid=case_id,
             causationid=emit.caused_by,
-            partitionkey=case_id,
+            dataschema=f"{SCHEMA_PREFIX}{self._codec.schema_id(self._catalogue.topic(emit.topic).model)}",
         )
         value = self._built.pop(emit.id, None)  # None: recovered from the log, checked by the worker before
         return Outgoing(key, self._value(emit) if value is None else value, tuple(to_headers(envelope)))

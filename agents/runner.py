@@ -11,6 +11,7 @@ after a crash); a dead letter lost between batch and send (it is stored first, a
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,11 +31,13 @@ from bus.middleware.retry import Kind
 from bus.ports import Clock
 from schemas.envelope import to_us
 
+_log = logging.getLogger(__name__)
 TAKE = 500  # records of one case partition decided at once; bounds a batch and the latency behind it
 PATIENCE_MS = 2_000
 GRACE_MS = 1_000  # brokers' clocks differ by less: an event may be stamped before the one that opens its case
 _GRACE_US = GRACE_MS * 1_000
 QUIET_US = 1_000_000
+UNIT_S = 20.0  # a unit that hangs ends the process before the group's rebalance timeout of 30 s does worse (F20)
 MARKER_LIFE_US = 35 * 86_400_000_000  # longest input retention (30 days) and five for a redrive
 
 Floor = Callable[[Sequence[Partition]], Awaitable[dict[Partition, int]]]
@@ -163,9 +166,9 @@ class Runner:
         """Take one unit in: the fetches since the last one. Any exception must end the process (F4).
 
         Raises:
-            Hole, Fenced, Damaged, Unreachable, Refused.
+            Hole, Fenced, Damaged, Unreachable, Refused; TimeoutError after `UNIT_S`.
         """
-        async with self._busy:
+        async with self._busy, asyncio.timeout(UNIT_S):
             for fetched in fetches:
                 self._merge.add(fetched)
             limit = TAKE
@@ -243,8 +246,11 @@ class Runner:
                 decision.changes[case_id] = None
             elif entry is not None:
                 after, emits = machine.due(self._graph_of(entry.case), entry.case, moment)
-                if after is not entry.case:
-                    self._keep(decision, entry, after, emits)
+                try:
+                    if after is not entry.case:
+                        self._keep(decision, entry, after, emits)
+                except Refused as refused:  # no record to dead-letter; ending the process would repeat it for ever
+                    _log.error("case %s: what its timer puts out is refused (%s)", case_id, refused.field)
             if len(decision.fired) >= limit:
                 return False
         return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
 import sys
@@ -86,9 +87,13 @@ def graphs_of(job: Job, catalogue: catalogues.Catalogue) -> dict[str, Graph]:
 def run(job: Job, settings: Settings) -> None:
     """Run a worker until SIGTERM or Ctrl-C.
 
+    What the client libraries note of every ordinary rebalance is kept from the operator's log; their errors are not.
+
     Raises:
         CheckFailed: a process file is wrong. Refused, Unreachable, Fenced: see their messages.
     """
+    for library in ("aiokafka", "kafka"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     try:
         import uvloop
     except ImportError:  # not made for Windows

@@ -23,6 +23,7 @@ from bus.middleware.retry import Kind
 from bus.partitioner import partition_for
 from bus.testing import START, ManualClock, memory_cluster
 from bus.transport.memory import MemoryCluster
+from schemas.bus_events import DeadlineMissed
 from schemas.envelope import from_headers, to_us
 from tests.agents.world import CATALOGUE, CODEC, decoded
 
@@ -79,7 +80,7 @@ async def test_an_output_says_who_what_when_and_why(cluster: MemoryCluster) -> N
     envelope = from_headers(record.headers)
     assert (envelope.id, envelope.source, envelope.type) == (f"{7:032x}", "/agencies/bus/workflows/birth", MISSED)
     assert (envelope.time, envelope.correlationid, envelope.causationid) == (START, "birth-1", "cause-1")
-    assert envelope.partitionkey == "birth-1"
+    assert envelope.dataschema == f"agencybus:/schemas/ids/{CODEC.schema_id(DeadlineMissed)}"
     assert record.key == b"birth-1"
     assert record.partition == partition_for(b"birth-1", PARTITIONS)
     assert decoded(record).step == "s7"

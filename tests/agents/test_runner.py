@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 
 from agents import case_log
 from agents import compile as compiler
 from agents.case_log import Marker, Stored
+from agents.machine import Emit
+from agents.outputs import Outputs
 from agents.worker import PROCESSES
-from bus.errors import Fenced
+from bus.errors import Fenced, Refused
 from schemas.envelope import to_us
 from tests.agents import births
 from tests.agents.crashes import MISSED, REQUEST, anomalies, open_cases
@@ -241,3 +246,34 @@ async def test_an_event_from_an_agency_that_does_not_own_the_topic_is_a_dead_let
     await worker.step()
     (dead,) = world.stored(f"{GROUP}.dead")
     assert dict(dead.headers)["dead_error"] == b"EnvelopeRefused"
+
+
+async def test_a_unit_that_hangs_ends_the_worker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.runner.UNIT_S", 0.01)
+    worker = world.worker()
+    await worker.step()
+    world.cluster.faults.held = asyncio.Event()
+    world.store("health.birth.notified.v1", "birth-1", b"junk", [])
+    with pytest.raises(TimeoutError):
+        await worker.step()
+
+
+async def test_a_timer_whose_output_is_refused_neither_stops_the_worker_nor_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    births.notify(world, "birth-1")
+    births.notify(world, "birth-2")
+    worker = world.worker()
+    await worker.step()
+    check = Outputs.check
+
+    def refusing(self: Outputs, emits: Sequence[Emit]) -> None:
+        if any(emit.topic == MISSED for emit in emits) and not caplog.records:
+            raise Refused("made to be refused", field="due")
+        check(self, emits)
+
+    monkeypatch.setattr(Outputs, "check", refusing)
+    world.clock.advance(days=4)
+    await worker.step()
+    assert len(world.stored(MISSED)) == 1
+    assert "refused (due)" in caplog.text

@@ -184,9 +184,9 @@ class Slow(Runner):
         self.recovered = True
         return seeks
 
-    async def handle(self, fetched: Any) -> None:
+    async def handle(self, *fetches: Any) -> None:
         self.early |= not self.recovered
-        await super().handle(fetched)
+        await super().handle(*fetches)
 
 
 @pytest.mark.kafka
