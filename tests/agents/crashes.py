@@ -42,7 +42,7 @@ _NEXT: dict[Tell, Tell] = {
 }
 
 
-_TICKS = (1, 2, 3, 5, 8, 13, 21, 10_000, 10_000)  # turns of the loop until a worker dies; the last: it does not
+_TICKS = (*range(1, 10), 13, 21, *[10_000] * 4)  # turns of the loop until a worker dies; the last: it does not
 
 
 async def kill_at(step: Coroutine[Any, Any, object], ticks: int) -> bool:
@@ -118,10 +118,10 @@ async def _share(world: World, ids: list[str], chance: random.Random, *, told_ag
             first = chance.sample(range(PARTITIONS), chance.randrange(PARTITIONS + 1))
             dealt = [sorted(first), [n for n in range(PARTITIONS) if n not in first]]
         for index in chance.sample(range(2), 2):
-            hears = held[index] is None or (held[index] != dealt[index] and chance.random() < 0.15)
+            hears = held[index] is None or (held[index] != dealt[index] and chance.random() < 0.08)
             turn = crew[index].start(dealt[index]) if hears else crew[index].step(most=3, chance=chance)
             try:
-                lives = await kill_at(turn, chance.choice(_TICKS))
+                lives = await kill_at(turn, chance.choice(_TICKS) if chance.random() < 0.3 else 10_000)
             except Fenced:
                 lives = False
             if not lives:
@@ -154,12 +154,12 @@ class _Offices:
         """Perhaps tell of something; let some time pass."""
         chance, world = self._chance, self._world
         if self.todo and chance.random() < 0.6:
-            tell, case = self.todo.pop(chance.randrange(len(self.todo)))
+            tell, case = self.todo.pop(chance.choice((-1, chance.randrange(len(self.todo)))))  # often quick to follow
             for _ in range(chance.choice(self._times)):
                 tell(world, case)
             if tell in _NEXT:
                 self.todo.append((_NEXT[tell], case))
-        world.clock.advance(milliseconds=chance.choice((3, 150, 400)))
+        world.clock.advance(milliseconds=chance.choice((1, 10, 50, 400)))
         if chance.random() < 0.01:
             world.clock.advance(days=4)
 
