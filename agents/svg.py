@@ -21,6 +21,9 @@ _LINE = 16
 _PAD = 12
 _GAP = 30  # room for an arrow
 _COLUMN = 28
+_JOINING = (
+    "\u00a0\u200c\u200d"  # unbroken space and the joiners of scripts and emoji: not printable to Python, yet text
+)
 _STYLE = (
     "text{font:12px system-ui,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1b1b1b}.t{font-weight:600}"
     ".l{font-style:italic;fill:#444}.s{fill:#fff;stroke:#3b5b78;stroke-width:1.5}.e{fill:#eef3f7;stroke:#3b5b78}"
@@ -80,8 +83,8 @@ def description(graph: Graph) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text as XML character data; characters XML 1.0 does not know are left out."""
-    return escape("".join(char for char in text if char >= " " and char not in "\ufffe\uffff"))
+    """Text as XML character data; what XML 1.0 does not know, or a terminal or reader would act on, is left out."""
+    return escape("".join(char for char in text if char.isprintable() or char in _JOINING))
 
 
 def _text(x: int, y: int, text: str, style: str = "", anchor: str = "start") -> str:

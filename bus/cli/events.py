@@ -252,6 +252,7 @@ def _place(record: Record) -> Partition:
 
 def _event_line(record: Record, opener: Opener, *, as_json: bool) -> str | None:
     """The line of one record; None when it cannot be read, which is then told on stderr without its content."""
+    from bus import printable
     from bus.json_lines import dump
     from schemas.envelope import format_time, from_ms
     from schemas.errors import SchemaSideError
@@ -265,7 +266,7 @@ def _event_line(record: Record, opener: Opener, *, as_json: bool) -> str | None:
         return None
     envelope = message.envelope
     if not as_json:
-        data = message.event.model_dump_json()
+        data = printable.json_text(message.event.model_dump_json())
         return f"{format_time(envelope.time)}  {envelope.correlationid or '–'}  {envelope.type}  {data}\n"
     return dump(
         {

@@ -46,6 +46,12 @@ def test_no_box_leaves_the_picture_and_no_two_cards_overlap() -> None:
             assert x + w <= x2 or x2 + w2 <= x or y + h <= y2 or y2 + h2 <= y
 
 
+def test_a_title_cannot_steer_a_terminal_or_turn_the_text_around() -> None:
+    text = svg(compiled([{"got": listen("b", title="Şəki \x1b[2J \x9b31m \u202e\u00a0x")}, END]))
+    assert all(line.replace("\u00a0", "").isprintable() for line in text.split("\n"))
+    assert "Şəki" in text
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.text(BMP, min_size=1, max_size=60), st.text(BMP, max_size=60))
 def test_any_title_and_paper_stay_text(title: str, paper: str) -> None:
