@@ -118,7 +118,10 @@ def test_it_starts_the_worker_then_the_offices_then_the_clinic(stage: Stage, mak
 
 
 def test_the_summary_adds_up(stage: Stage, make: Callable[[int], Demo]) -> None:
-    births.notify(stage.world, "birth-other-000001")  # of another run: on the same topics, not in the figures
+    # Another run on the same topics, one case open and one that ends meanwhile: not in the figures.
+    births.notify(stage.world, "birth-other-000001")
+    births.notify(stage.world, "birth-other-000002", stillborn=True)
+    births.register(stage.world, "birth-other-000002", stillbirth=True)
     looks: list[Look] = []
     summary: dict[str, Any] = make(5).run(looks.append, nothing)
     assert (summary["cases"], summary["outcomes"], summary["host"]) == (5, {"completed": 5}, "aiokafka")
@@ -127,8 +130,8 @@ def test_the_summary_adds_up(stage: Stage, make: Callable[[int], Demo]) -> None:
     assert set(summary["steps"]) == {"registered", "id_entry", "assigned"}
     assert all(times["p50_s"] <= times["p95_s"] for times in summary["steps"].values())
     last = looks[-1]
-    assert (last.expected, last.cases.closed, last.lag) == (5, 5, 0)
-    assert last.cases.by_step == {"registered": 1}  # the other run's case is open
+    assert (last.expected, last.lag) == (5, 0)
+    assert last.cases.by_step.get("registered") == 1  # the other run's case is open
     assert max(look.per_second for look in looks) > 0
 
 
