@@ -44,10 +44,12 @@ class Census:
     Args:
         reader: reads by position.
         group: whose cases.
+        prefix: count only cases whose id begins with it.
     """
 
-    def __init__(self, reader: Reader, group: str) -> None:
+    def __init__(self, reader: Reader, group: str, *, prefix: str = "") -> None:
         self._reader = reader
+        self._prefix = prefix.encode()
         topic = f"{group}.cases"
         self._partitions = [Partition(topic, number) for number in range(reader.partitions(topic))]
         self._next = {p: end for p, (_, end) in reader.bounds(self._partitions).items()}
@@ -69,7 +71,7 @@ class Census:
         )
 
     def _take(self, key: bytes | None, value: bytes | None) -> None:
-        if key is None or value is None or key.startswith(b"!"):
+        if key is None or value is None or key.startswith(b"!") or not key.startswith(self._prefix):
             return
         entry = case_log.unpack(value)
         if not isinstance(entry, Stored):

@@ -44,6 +44,11 @@ class DemoPlan:
     rate: float
     run: str
 
+    @property
+    def prefix(self) -> str:
+        """What the ids of this run's cases begin with."""
+        return f"birth-{self.run}-"
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -93,7 +98,7 @@ class Demo:
             BusError: a child ended, or nothing moved for a minute; names what to look at.
         """
         archive = census.archive_ends(self._reader, GROUP)
-        cases = Census(self._reader, GROUP)
+        cases = Census(self._reader, GROUP, prefix=self._plan.prefix)
         say("Starting the workflow worker and the offices.")
         self._start_worker()
         self.children.start("offices", ["connector", "run", "offices"])
@@ -163,7 +168,7 @@ class Demo:
             time.sleep(LOOK_EVERY_S)
 
     def _archived(self, since: Mapping[Partition, int]) -> list[Case]:
-        return [c for c in census.archived(self._reader, since) if c.id.startswith(f"birth-{self._plan.run}-")]
+        return [c for c in census.archived(self._reader, since) if c.id.startswith(self._plan.prefix)]
 
     def _stored(self) -> int:
         return sum(end for _, end in self._reader.bounds(self._events).values())

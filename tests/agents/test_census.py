@@ -78,6 +78,14 @@ def test_what_stood_there_before_is_not_counted_and_neither_are_the_log_s_own_ro
     assert (look.by_step, look.oldest) == ({}, None)
 
 
+def test_cases_of_another_run_are_not_counted(cluster: MemoryCluster) -> None:
+    it = Census(cluster.reader(), GROUP, prefix="mine-")
+    write(cluster, 0, waiting("mine-1", registered=5), waiting("other-1", registered=3))
+    write(cluster, 0, Stored(closed("other-2")))
+    look = it.look()
+    assert (look.by_step, look.closed, look.oldest) == ({"registered": 1}, 0, ("mine-1", 5))
+
+
 def test_archived_cases_are_those_since_then_and_each_once(cluster: MemoryCluster) -> None:
     def archive(number: int, *found: Case) -> None:
         cluster.store(Partition(ARCHIVE, number), [Outgoing(c.id.encode(), cases.to_bytes(c)) for c in found])
