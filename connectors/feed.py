@@ -47,16 +47,16 @@ class Feed:
         """Publish everything, or until `stop`; return how many were acknowledged. Raises BusError."""
         said = source.publications()
         begun = self._monotonic()
-        while not self._stop():
+        following = next(said, None)  # looked at ahead, so that a slow rate ends with its last event
+        while following is not None and not self._stop():
             size = BATCH
             if self._rate is not None:
                 size = min(BATCH, int((self._monotonic() - begun) * self._rate) + 1 - self.published)
                 if size < 1:
                     self._sleep(_TICK_S)
                     continue
-            batch = list(islice(said, size))
-            if not batch:
-                break
+            batch = [following, *islice(said, size - 1)]
+            following = next(said, None)
             sending.publish_all(self._bus, batch, stored=self._note, sleep=self._sleep, monotonic=self._monotonic)
         return self.published
 

@@ -33,7 +33,8 @@ def doctor(
     Warnings alone (a single broker, for example) exit 0.
     """
     from bus import local_checks
-    from bus.errors import Unreachable
+    from bus.errors import Refused, Unreachable
+    from bus.selfcheck import Verdict
 
     settings = context.settings(ctx)
     found = local_checks.check(settings.data_dir)
@@ -45,6 +46,9 @@ def doctor(
         found += more
     except Unreachable as error:
         unreachable = error
+    except Refused as error:  # no right to ask, for example: the rest of the report still stands
+        remedy = error.remedy or "Ask with the rights to describe the cluster, its topics and groups."
+        found.append(Verdict("error", "cluster", settings.bootstrap, error.message, remedy))
     if json:
         verdicts = [verdict.as_json() for verdict in found]
         context.print_json({**facts, "reachable": unreachable is None, "findings": verdicts})
