@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +21,10 @@ from bus.consume import open_record
 from bus.json_lines import parser_of
 from bus.message import Outgoing, Partition
 from bus.testing import memory_bus, memory_cluster
+from bus.transport.kafka import KafkaTransport
 from bus.transport.memory import MemoryCluster
+from bus.wiring import connect
+from schemas.requests import RequestCreated
 from tests.bus.support import CATALOGUE, TOPIC, NoteWritten, PlainCodec
 from tests.bus.test_consume import outgoing
 
@@ -110,6 +119,17 @@ def test_nothing_is_committed_that_did_not_reach_the_reader(cluster: MemoryClust
     assert cluster.groups["g"].commits == {}
 
 
+def test_a_reader_that_goes_away_is_noticed_on_a_quiet_topic_too(cluster: MemoryCluster) -> None:
+    consumer = cluster.consumer([TOPIC], group="g")
+    read, write = os.pipe()
+    with os.fdopen(write, "w") as out:
+        print_events(consumer, OPENER, out=out, limit=3, as_json=True, stop=threading.Event())
+        os.close(read)
+        with pytest.raises(BrokenPipeError):
+            print_events(consumer, OPENER, out=out, limit=None, as_json=True, stop=threading.Event())
+    assert cluster.groups["g"].commits == {PLACE: 4}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -133,3 +153,115 @@ def test_a_wrong_call_is_one_sentence_and_exit_2(
 def test_consume_without_a_broker_exits_4(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["consume", "birth.registered", "--group", "g", "--bootstrap", "127.0.0.1:1"]) == 4
     assert "agencybus up" in capsys.readouterr().err
+
+
+Capture = pytest.CaptureFixture[str]
+PIPE_BYTES = 65_536  # what a pipe holds that nobody reads (Linux)
+
+
+class Counter:
+    """An agency's use of the commands on real Kafka: one case, hence one partition; a group that starts at its end."""
+
+    topic = "interior.request.created.v1"
+
+    def __init__(self, kafka: str, folder: Path, name: str, capsys: Capture) -> None:
+        self.at = ["--bootstrap", kafka]
+        self.group = name
+        self.kafka = kafka
+        self._file = folder / "lines.jsonl"
+        self._capsys = capsys
+        assert main(["topics", "apply", *self.at]) == 0
+        self.call("reset", self.topic, "--group", name, "--to", "latest", "--yes")
+        self.start = self.committed()
+
+    def call(self, *words: str, code: int = 0) -> list[str]:
+        """Run a command; give its lines."""
+        self._capsys.readouterr()
+        assert main([*words, *self.at]) == code
+        return self._capsys.readouterr().out.splitlines()
+
+    def publish(self, count: int) -> list[dict[str, Any]]:
+        lines = [
+            {"case": self.group, "data": {"request_id": f"R-{n}", "kind": "parking_permit", "subject": f"SYN-P-{n}"}}
+            for n in range(count)
+        ]
+        self._file.write_text("\n".join(map(json.dumps, lines)))
+        return [json.loads(line) for line in self.call("publish", self.topic, str(self._file), "--as", "interior")]
+
+    def consume(self, count: int) -> list[dict[str, Any]]:
+        words = ["consume", self.topic, "--group", self.group, "--max", str(count), "--json"]
+        return [json.loads(line) for line in self.call(*words)]
+
+    def committed(self) -> int:
+        admin = KafkaTransport(bootstrap=self.kafka).admin()
+        found = sum(admin.committed([self.group])[self.group].values())
+        admin.close()
+        return found
+
+    def follow(self) -> subprocess.Popen[bytes]:
+        words = ["consume", self.topic, "--group", self.group, "--json", *self.at]
+        command = [sys.executable, "-m", "bus.cli.main", *words]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+
+
+@pytest.fixture
+def counter(kafka: str, tmp_path: Path, fresh: Callable[[str], str], capsys: Capture) -> Counter:
+    return Counter(kafka, tmp_path, fresh("desk"), capsys)
+
+
+@pytest.mark.kafka
+def test_on_kafka_exactly_n_are_taken_and_the_next_run_goes_on_with_the_one_after(counter: Counter) -> None:
+    sent = [receipt["offset"] for receipt in counter.publish(12)]
+    assert [event["offset"] for event in counter.consume(5)] == sent[:5]
+    assert counter.committed() == counter.start + 5
+    assert [event["offset"] for event in counter.consume(7)] == sent[5:]
+    assert counter.committed() == counter.start + 12
+    counter.call("consume", counter.topic, "--group", counter.group, "--max", "1", "--from", "earliest", code=2)
+
+
+@pytest.mark.kafka
+def test_on_kafka_a_file_sent_twice_has_the_same_ids_and_a_reader_sees_each_event_once(counter: Counter) -> None:
+    first, again = counter.publish(20), counter.publish(20)
+    assert [r["id"] for r in first] == [r["id"] for r in again]
+    assert len({r["id"] for r in first}) == 20
+    assert max(r["offset"] for r in first) < min(r["offset"] for r in again), "both are stored"
+    last = counter.publish(21)[-1]
+    seen: list[str] = []
+    with connect(bootstrap=counter.kafka) as bus:
+        for delivery in bus.subscribe(RequestCreated, group=counter.group, publishers=["interior"]):
+            with delivery:
+                seen.append(delivery.message.envelope.id)
+            if seen[-1] == last["id"]:
+                break
+    assert seen == [r["id"] for r in first] + [last["id"]]
+
+
+@pytest.mark.kafka
+def test_on_kafka_a_reader_that_goes_away_ends_it_and_what_was_not_flushed_comes_again(counter: Counter) -> None:
+    sent = [receipt["offset"] for receipt in counter.publish(1_500)]
+    child = counter.follow()
+    assert child.stdout is not None
+    assert child.stderr is not None
+    line = child.stdout.readline()
+    child.stdout.close()  # as `| head -1` does
+    said = child.stderr.read().decode()
+    assert (child.wait(60), said) == (1, "")
+    child.stderr.close()
+    done = counter.committed() - counter.start
+    assert done * len(line) <= len(line) + PIPE_BYTES, "no more is committed than the pipe can have taken"
+    left = 1_500 - done
+    assert [event["offset"] for event in counter.consume(left)] == sent[done:]
+
+
+@pytest.mark.kafka
+def test_on_kafka_a_reader_that_leaves_a_quiet_topic_does_not_keep_it_running(counter: Counter) -> None:
+    (receipt,) = counter.publish(1)
+    child = counter.follow()
+    assert child.stdout is not None
+    assert child.stderr is not None
+    assert json.loads(child.stdout.readline())["id"] == receipt["id"]
+    child.stdout.close()
+    said = child.stderr.read().decode()
+    assert (child.wait(60), said) == (1, "")
+    child.stderr.close()
+    assert counter.committed() == counter.start + 1
