@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bus.errors import BusError, Refused, Unreachable
+from bus.errors import Refused, Unreachable
 
 REMEDY = "Start a broker with `agencybus up`, or name a running one with --bootstrap HOST:PORT."
 _KNOCK_S = 3.0
@@ -84,8 +84,6 @@ def translated(bootstrap: str, doing: str) -> Iterator[None]:
 
     try:
         yield
-    except BusError:
-        raise
     except ke.KafkaError as error:
         name = type(error).__name__
         if error.retriable or isinstance(error, (ke.KafkaTimeoutError, ke.UnknownBrokerIdError)):

@@ -125,8 +125,12 @@ def test_a_reader_that_goes_away_is_noticed_on_a_quiet_topic_too(cluster: Memory
     with os.fdopen(write, "w") as out:
         print_events(consumer, OPENER, out=out, limit=3, as_json=True, stop=threading.Event())
         os.close(read)
+        stop = threading.Event()
+        give_up = threading.Timer(15, stop.set)
+        give_up.start()
         with pytest.raises(BrokenPipeError):
-            print_events(consumer, OPENER, out=out, limit=None, as_json=True, stop=threading.Event())
+            print_events(consumer, OPENER, out=out, limit=None, as_json=True, stop=stop)
+        give_up.cancel()
     assert cluster.groups["g"].commits == {PLACE: 4}
 
 

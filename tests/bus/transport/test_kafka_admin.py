@@ -81,6 +81,22 @@ def test_one_bad_group_does_not_hide_the_commits_of_the_others(admin_of: Callabl
     assert client.asked == [["good", "bad", "other"], ["good"], ["bad"], ["other"]]
 
 
+def test_a_broker_s_default_is_not_taken_for_a_topic_s_own_setting(admin_of: Callable[[_Client], KafkaAdmin]) -> None:
+    class Describing(_Client):
+        def describe_topics(self) -> list[dict[str, Any]]:
+            parts = [{"replica_nodes": [1, 2]}, {"replica_nodes": [1]}]
+            kept = {"is_internal": False, "error_code": 0, "partitions": parts}
+            return [{"name": "ours", **kept}, {"name": "__consumer_offsets", **kept, "is_internal": True}]
+
+        def describe_configs(self, _: object) -> dict[str, Any]:
+            own = {"value": "compact", "config_source": "DYNAMIC_TOPIC_CONFIG"}
+            default = {"value": "1", "config_source": "STATIC_BROKER_CONFIG"}
+            return {"topic": {"ours": {"cleanup.policy": own, "min.insync.replicas": default}}}
+
+    found = admin_of(Describing()).topics()
+    assert found == {"ours": TopicState("ours", 2, 1, {"cleanup.policy": "compact"})}, "the least replicated counts"
+
+
 def test_a_partition_without_a_commit_is_absent_and_no_group_asks_nothing(
     admin_of: Callable[[_Client], KafkaAdmin],
 ) -> None:

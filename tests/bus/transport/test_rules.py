@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bus.errors import Refused
@@ -15,6 +15,7 @@ bytes_or_none = st.none() | st.binary(max_size=300)
 headers = st.lists(st.tuples(st.text(max_size=40), bytes_or_none), max_size=8).map(tuple)
 
 
+@example(Outgoing(b"k", b"v", (("\N{DECIDUOUS TREE}" * 60, b""),)))  # four bytes a character
 @given(st.builds(Outgoing, bytes_or_none, bytes_or_none, headers))
 def test_a_record_never_takes_more_bytes_than_the_rule_says(record: Outgoing) -> None:
     batch = DefaultRecordBatchBuilder(2, 0, 0, 0, 0, 0, 1 << 20)
