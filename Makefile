@@ -36,7 +36,7 @@ bench: $(VENV)/.ready         ## ratios to named peers, JSON on stdout
 	$(BIN)/python -m tests.bench
 
 lock: $(VENV)/.ready          ## resolve pyproject.toml again
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --group dev --no-header --no-annotate --no-emit-index-url \
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --group dev --no-header --no-annotate --no-emit-index-url \
 		--python-version 3.11 pyproject.toml -o requirements.lock
 
 clean:

@@ -81,9 +81,14 @@ def locked() -> tuple[Jar, ...]:
 
 
 def repository() -> str:
-    """Base address of the public Maven repository, as jgo names it."""
-    from jgo.constants import MAVEN_CENTRAL_URL
-
+    """Base address of the public Maven repository, as jgo names it. Raises BusError without jgo."""
+    try:
+        from jgo.constants import MAVEN_CENTRAL_URL
+    except ImportError:
+        raise BusError(
+            "The repository of the broker's jars is not known here.",
+            remedy="Install agencybus[embedded], or set AGENCYBUS__BROKER_REPOSITORY or AGENCYBUS__KAFKA_HOME.",
+        ) from None
     return str(MAVEN_CENTRAL_URL).rstrip("/")
 
 

