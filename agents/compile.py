@@ -14,7 +14,7 @@ from enum import Enum
 from hashlib import sha256
 from operator import attrgetter
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, assert_never
 
 from pydantic import BaseModel
 
@@ -27,6 +27,7 @@ from agents.graph import (
     Again,
     Due,
     Emit,
+    End,
     Fork,
     Graph,
     Join,
@@ -217,7 +218,9 @@ def _next(node: Node) -> Iterable[int]:
             return (node.entry,)
         case Listen() | Emit() | Join() | Wait():
             return (node.next,)
-    return ()
+        case End() | Stop():
+            return ()
+    assert_never(node)  # a new kind of node must say what follows it, or `reach` would be wrong in silence
 
 
 def _reach(program: tuple[Node, ...]) -> dict[str, frozenset[str]]:

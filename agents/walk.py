@@ -137,7 +137,7 @@ class Walk(Gather):
         owner = self.owner(body.owner, loc, name)
         bind = body.as_ or name
         if bind in scope.names or bind in RESERVED:
-            self.fault("shadowing", f"{bind!r} already names something else spot.here.", loc,
+            self.fault("shadowing", f"{bind!r} already names something else here.", loc,
                        fix="Bind the event to another name with `as`.")  # fmt: skip
         due, due_form, late = self._deadline(name, body, owner, loc, scope)
         if found is None:

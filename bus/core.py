@@ -170,7 +170,11 @@ class Core:
             reader.close()
 
     def _dead_partitions(self, group: str, topics: Sequence[str], run: Run, topic: str) -> int:
-        """Partitions of the dead-letter topic, which is made like the first topic read when it is not there."""
+        """Partitions of the dead-letter topic.
+
+        One that is missing is made on the first letter: one partition (letters are few), kept for good, with as many
+        replicas as the first topic read.
+        """
         try:
             return run(self.producer.partitions(topic))
         except Refused:
