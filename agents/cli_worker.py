@@ -22,7 +22,7 @@ from bus.cli import context, options
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 30.0, 60.0
 _SLICE_S = 0.1
-CHILD = "AGENCYBUS_WORKER_CHILD"  # set by the supervisor for the process it starts; no setting of a user's
+CHILD = "AGENCYBUS_WORKER_CHILD"  # the supervisor's pid, for the process it starts; no setting of a user's
 
 app = typer.Typer(name="worker", help="Run workflows.", no_args_is_help=True)
 
@@ -54,7 +54,7 @@ def run(
     if os.environ.get(CHILD) is None:
         worker.graphs_of(job, standard())  # a wrong file is told at once, before any process is started
         raise typer.Exit(_supervise())
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(int(os.environ[CHILD]),), daemon=True).start()
     try:
         worker.run(job, settings)
     except Exception as error:  # noqa: BLE001  # F4: any failure of a unit ends the process; say it in one line
@@ -64,7 +64,11 @@ def run(
 
 
 def _end_with_parent(parent: int) -> None:
-    """Stop cleanly when the supervisor is gone, so that no worker runs unseen."""
+    """Stop cleanly when the supervisor is gone, so that no worker runs unseen.
+
+    Args:
+        parent: pid of the supervisor, as itself said it: it may be gone before this process can ask who its parent is.
+    """
     while os.getppid() == parent:
         time.sleep(1.0)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -76,7 +80,7 @@ def _supervise() -> int:
     stopping = False
     while True:
         started = time.monotonic()
-        child = subprocess.Popen(command(sys.argv[1:]), env={**os.environ, CHILD: "1"})
+        child = subprocess.Popen(command(sys.argv[1:]), env={**os.environ, CHILD: str(os.getpid())})
 
         def forward(_signal: int, _frame: object, child: subprocess.Popen[bytes] = child) -> None:
             nonlocal stopping

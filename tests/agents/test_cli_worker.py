@@ -126,7 +126,7 @@ def test_the_child_is_this_very_command_and_knows_what_it_is(
     cli_worker._supervise()
     ((command, env),) = system.started
     assert command == [sys.executable, "-m", "bus.cli.main", "worker", "run", "birth"]
-    assert env[cli_worker.CHILD] == "1"
+    assert env[cli_worker.CHILD] == str(os.getpid())
     assert env.items() >= {k: v for k, v in os.environ.items() if k != cli_worker.CHILD}.items()
 
 
@@ -165,6 +165,19 @@ def test_a_child_whose_supervisor_is_gone_ends_itself(monkeypatch: pytest.Monkey
     monkeypatch.setattr(time, "sleep", lambda _: None)
     cli_worker._end_with_parent(7)
     assert signals == [(os.getpid(), signal.SIGTERM)]
+
+
+def test_a_child_whose_supervisor_was_killed_before_it_could_look_ends_itself(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    child = subprocess.run(
+        [sys.executable, "-m", "bus.cli.main", "worker", "run", "birth", "--ready-file", str(tmp_path / "ready")],
+        env={**os.environ, cli_worker.CHILD: str(gone.pid), "AGENCYBUS__BOOTSTRAP": "127.0.0.1:1"},
+        timeout=30,
+        check=False,
+        capture_output=True,
+    )
+    assert child.returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(
