@@ -54,7 +54,7 @@ class Stage:
             **os.environ,
             "AGENCYBUS__BOOTSTRAP": bootstrap,
             "AGENCYBUS__SESSION_TIMEOUT_MS": "6000",
-            "AGENCYBUS_WORKER_CHILD": str(os.getpid()),  # the worker itself, not its supervisor: this test is the supervisor
+            "AGENCYBUS_WORKER_CHILD": str(os.getpid()),  # the worker itself: this test is its supervisor
         }
         self._folder = folder
         self.running: list[subprocess.Popen[bytes]] = []
