@@ -19,6 +19,7 @@ from bus.errors import Fenced, UsageError
 from bus.message import Headers, Message, Partition, Record
 from bus.pipeline import Again, Attempt, Pipeline
 from bus.ports import Consumer
+from schemas import names
 from schemas.catalogue import Catalogue
 from schemas.envelope import from_headers
 from schemas.errors import Poison
@@ -45,12 +46,15 @@ def open_record(record: Record, *, catalogue: Catalogue, codec: Decoder) -> Mess
 
     Raises:
         EnvelopeRefused: the headers are no event of this topic's owner.
+        NameRefused: the case id is none; answers to the event could not be published.
         UnknownType: the topic is in no catalogue.
         Poison: the value does not decode.
     """
     envelope = from_headers(record.headers)
     known = catalogue.topic(record.topic)
     known.accept(envelope)
+    if envelope.correlationid is not None:
+        names.case_id(envelope.correlationid)
     if record.value is None:
         raise Poison("the record has no value")
     return Message(codec.decode(record.value, known.model, record.headers), envelope, record)

@@ -17,7 +17,7 @@ from bus.middleware.dead_letter import DeadLetters, Failure
 from bus.middleware.dedupe import Seen, mark_of
 from bus.middleware.retry import Kind, RetryPolicy, classify
 from bus.ports import Clock
-from schemas.errors import EnvelopeRefused, SchemaSideError, UnknownType
+from schemas.errors import EnvelopeRefused, NameRefused, SchemaSideError, UnknownType
 
 _log = logging.getLogger(__name__)
 
@@ -127,6 +127,6 @@ class Pipeline:
 
 def stage_of(error: SchemaSideError) -> str:
     """Where opening a record failed, in a word."""
-    if isinstance(error, EnvelopeRefused):
+    if isinstance(error, EnvelopeRefused | NameRefused):
         return "envelope"
     return "type" if isinstance(error, UnknownType) else "decode"

@@ -23,6 +23,7 @@ from bus.publish import Publication
 from bus.wiring import Bus
 from connectors import sending
 from connectors.ports import Target
+from schemas.errors import EnvelopeRefused
 
 BATCH = 500
 POLL_S = 0.5
@@ -139,7 +140,7 @@ class Desk:
         """The target's answer; None when the record became a dead letter."""
         while True:
             try:
-                return self._target.react(attempt.message, now=self._bus.core.clock.now())
+                return self._target.react(_of_a_case(attempt.message), now=self._bus.core.clock.now())
             except Exception as error:  # noqa: BLE001  # the pipeline says what a failure means
                 again = self._pipeline.fail(attempt, error)
                 if again is None:
@@ -150,6 +151,13 @@ class Desk:
         self.counts.published += 1
         if self._memory is not None:
             self._memory.assigned(receipt.id)
+
+
+def _of_a_case(message: Message) -> Message:
+    """The message, if its answers can be published. Raises EnvelopeRefused: a refused answer would stop the office."""
+    if message.case is None:
+        raise EnvelopeRefused("ce_correlationid", "is missing: an office answers cases")
+    return message
 
 
 def _ends(records: Sequence[Record]) -> dict[Partition, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from unittest.mock import patch
 
@@ -18,6 +19,7 @@ from connectors.office import Counts, Desk, effect_id, effect_of
 from connectors.simulators.civil_registry import CivilRegistry
 from connectors.simulators.id_office import IdOffice
 from schemas.birth import IdentityEntered
+from schemas.envelope import from_headers, to_headers
 from tests.connectors.offices import ENTERED, NOTIFIED, REGISTERED, Ticks, events, handled, offices_cluster, serve, tell
 
 GROUP = "interior.id-office"
@@ -106,6 +108,19 @@ def test_a_record_nobody_can_read_is_a_dead_letter_and_stops_nothing(cluster: Me
     cluster.store(Partition(REGISTERED, 0), [Outgoing(b"c", b"junk")])
     assert serve(cluster, IdOffice()) == Counts(handled=5, published=4)
     assert handled(cluster, GROUP) == 6
+
+
+@pytest.mark.parametrize(("case", "stage"), [(None, b"handler"), ("!positions", b"envelope")])
+def test_an_event_whose_case_no_answer_can_carry_is_a_dead_letter_and_stops_nothing(
+    cluster: MemoryCluster, case: str | None, stage: bytes
+) -> None:
+    good = next(r for place, log in cluster.logs.items() if place.topic == REGISTERED for r in log)
+    envelope = replace(from_headers(good.headers), id="hostile", correlationid=case)
+    cluster.store(Partition(REGISTERED, 0), [Outgoing(good.key, good.value, tuple(to_headers(envelope)))])
+    assert serve(cluster, IdOffice()) == Counts(handled=5, published=4)
+    assert handled(cluster, GROUP) == 6
+    (dead,) = [r for place, log in cluster.logs.items() if place.topic == f"{GROUP}.dead" for r in log]
+    assert dict(dead.headers)["dead_stage"] == stage
 
 
 def test_a_stop_is_heard_between_batches_and_leaves_the_group(cluster: MemoryCluster) -> None:
