@@ -75,7 +75,14 @@ class Gather:
     listens: list[Waiting] = field(default_factory=list)
 
     def fault(self, rule: str, message: str, loc: Loc, *, fix: str) -> None:
-        """Note a fault at the place `loc` of the file; the walk goes on."""
+        """Note a fault; the walk goes on.
+
+        Args:
+            rule: name of the rule.
+            message: what is wrong.
+            loc: the place in the file.
+            fix: what to do about it.
+        """
         self.findings.append(self.document.finding(rule, message, *loc, fix=fix))
 
     def type_of(self, topic: str, loc: Loc) -> EventType | None:
@@ -100,7 +107,13 @@ class Gather:
                 self.needs.setdefault(binding.source, set()).add(path.field)
 
     def owner(self, owner: str | None, loc: Loc, what: str) -> str:
-        """Check an owner, noting a fault when it is missing or no agency."""
+        """Return an owner, empty and with a fault noted when it is missing or no agency.
+
+        Args:
+            owner: as written, None when missing.
+            loc: of what it belongs to.
+            what: names that in the message.
+        """
         if owner is None:
             self.fault("owner-missing", f"{what} has no owner.", loc, fix="Add `owner: <agency>`: who answers for it.")
             return ""
@@ -116,7 +129,13 @@ class Gather:
         return len(self.program) - 1
 
     def put(self, address: int, node: Node, form: str) -> int:
-        """Put a node, with what it does as text; returns the address."""
+        """Put a node; returns the address.
+
+        Args:
+            address: reserved before.
+            node: what happens there.
+            form: the same as text, for the content hash.
+        """
         self.program[address] = node
         self.form[address] = form
         return address
@@ -126,7 +145,13 @@ class Gather:
         self.steps[name] = replace(self.steps[name], **facts)
 
     def time(self, text: str, loc: Loc, scope: Scope) -> Checked | None:
-        """An expression that must give a time, None when it does not and the fault is noted."""
+        """An expression that must give a time, None when it does not and the fault is noted.
+
+        Args:
+            text: the expression.
+            loc: its place in the file.
+            scope: what it can name.
+        """
         part = self._checked(text, loc, scope, condition=False)
         if part is not None and part.type.word != "time":
             self.fault("expression", f"{text} is {part.type}, not a time.", loc, fix="Use a field with a time of day.")
@@ -134,11 +159,23 @@ class Gather:
         return part
 
     def condition(self, text: str | Const, loc: Loc, scope: Scope) -> Checked | None:
-        """An expression that must be a condition, None when it is not and the fault is noted."""
+        """An expression that must be a condition, None when it is not and the fault is noted.
+
+        Args:
+            text: the expression, or a constant YAML gave.
+            loc: its place in the file.
+            scope: what it can name.
+        """
         return self._checked(text, loc, scope, condition=True)
 
     def emission(self, spot: Spot, found: EventType | None, given: Mapping[str, Any]) -> int:
-        """Put an emit node at `spot.here`, noting what is wrong with its mapping."""
+        """Put an emit node at `spot.here`, noting what is wrong with its mapping; returns that address.
+
+        Args:
+            spot: where the walk stands.
+            found: the event's type, None when its name was at fault.
+            given: the fields under ``with``: literal, reference or expression.
+        """
         if found is None:
             return spot.here
         built = mapping.build(found.model, given, spot.scope)

@@ -100,10 +100,15 @@ def _bounds(metadata: Any) -> frozenset[str]:
 
 
 def of_path(model: type[BaseModel], path: str, said: str) -> Type:
-    """The type of a dotted path of fields from `model`. `said` is how the designer wrote it.
+    """The type of a dotted path of fields from `model`.
+
+    Args:
+        model: where the path starts.
+        path: names joined by dots.
+        said: how the designer wrote it, for the message.
 
     Raises:
-        ExpressionFault: a field is unknown, with near matches.
+        ExpressionFault: a field is unknown, with near matches, or a value that is no object is asked for fields.
     """
     nullable = False
     current: Any = model

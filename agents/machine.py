@@ -124,11 +124,16 @@ def step(graph: Graph, case: Case | None, arrival: Arrival) -> tuple[Case, tuple
 
 
 def due(graph: Graph, case: Case, now: int) -> tuple[Case, tuple[Emit, ...]]:
-    """Fire every timer due at or before `now`, microseconds since 1970.
+    """Fire every timer due at or before `now`.
 
     Each fires at its own due time, in order of (due, step).
 
     Returns the very case given when there is none.
+
+    Args:
+        graph: the process.
+        case: the state so far; never changed.
+        now: microseconds since 1970.
 
     Raises:
         ValueError: the case is pinned to another process.

@@ -50,7 +50,12 @@ class MappingFault:
 
 
 def build(model: type[BaseModel], given: Mapping[str, Any], scope: Scope) -> Mapped | list[MappingFault]:
-    """Check `given` (field -> literal, reference or expression) against `model` and build its function.
+    """Check `given` against `model` and build its function.
+
+    Args:
+        model: the event's contract.
+        given: field -> literal, reference or expression, as under ``with``.
+        scope: what the expressions can name.
 
     Returns:
         The mapping, or everything that is wrong with it.

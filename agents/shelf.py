@@ -114,5 +114,11 @@ def _text(key: bytes) -> str:
 
 
 def merged(shelf: Shelf, changes: Mapping[str, Entry | None], case_id: str) -> Entry | None:
-    """The entry of a case as a unit under way sees it: its own changes before what is kept."""
+    """The entry of a case as a unit under way sees it: its own changes before what is kept.
+
+    Args:
+        shelf: what is kept.
+        changes: the unit's own, None for a case it removed.
+        case_id: of the case.
+    """
     return changes[case_id] if case_id in changes else shelf.get(case_id)

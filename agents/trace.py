@@ -69,7 +69,16 @@ def describe(graph: Graph) -> Row:
 
 
 def find(reader: Reader, topics: Mapping[str, TopicState], case_id: str) -> Iterable[Found]:
-    """The case in every group that has it, open ones from the case log, closed ones from the archive."""
+    """The case in every group that has it, open ones from the case log, closed ones from the archive.
+
+    Args:
+        reader: reads case logs and archives.
+        topics: all of the broker, by name; those of case logs are looked into.
+        case_id: of the case.
+
+    Raises:
+        Damaged: an entry is not of a known format. Unreachable: the broker does not answer.
+    """
     key = case_id.encode()
     for name in sorted(topics):
         if not name.endswith(_CASES):

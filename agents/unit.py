@@ -66,6 +66,13 @@ class Lane:
     def add(self, topic: str, records: Sequence[Record], *, start: int, position: int, seen: int | None) -> None:
         """Queue what was fetched of one topic.
 
+        Args:
+            topic: theirs.
+            records: by offset.
+            start: offset this fetch began at.
+            position: offset the next one begins at.
+            seen: broker time (ms) up to which the topic is known to be read; None when it was not read to its end.
+
         Raises:
             Hole: when `start` is not where the last fetch ended.
         """
@@ -79,7 +86,13 @@ class Lane:
             self.positions[topic] = position
 
     def take(self, limit: int, *, now: int, patience_ms: int) -> list[Record]:
-        """Up to `limit` records in (timestamp less lead, topic) order; stops where an older one may still come."""
+        """Up to `limit` records in (timestamp less lead, topic) order; stops where an older one may still come.
+
+        Args:
+            limit: most records to take.
+            now: ms since 1970.
+            patience_ms: how long to wait for a topic whose time is behind.
+        """
         taken: list[Record] = []
         while len(taken) < limit:
             record = self._head(now, patience_ms)

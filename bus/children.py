@@ -54,7 +54,13 @@ class Children:
         self.stop()
 
     def start(self, name: str, arguments: Sequence[str], *, may_end: bool = False) -> None:
-        """Start ``agencybus ARGUMENTS`` under `name`; `may_end` says that ending well is no failure of it."""
+        """Start ``agencybus ARGUMENTS`` under `name`.
+
+        Args:
+            name: of the child, and of its output file.
+            arguments: of the command line, without ``agencybus``.
+            may_end: ending well is no failure of it.
+        """
         if may_end:
             self._may_end.add(name)
         with self.log(name).open("wb") as log:

@@ -131,7 +131,20 @@ class Core:
         seen: Seen | None = None,
         retry: RetryPolicy | None = None,
     ) -> Subscription[Any]:
-        """Join `group` on `topics`; see `bus.wiring.Bus.subscribe`. `run` reaches this core's loop."""
+        """Join `group` on `topics`; see `bus.wiring.Bus.subscribe`.
+
+        Args:
+            topics: to read.
+            group: the consumer group.
+            run: reaches this core's loop from the calling thread.
+            start: where a new group begins; None is the earliest record.
+            seen: where applied event ids are kept; None is in memory.
+            retry: how a failing handler is tried again; None is the default policy.
+
+        Raises:
+            UsageError: `start` was given and the group has commits.
+            Refused: a topic is not there. Unreachable.
+        """
         if start is not None:
             self._begin(group, topics, start)
         pipeline = self.pipeline(topics, group=group, run=run, seen=seen, retry=retry)
@@ -146,7 +159,15 @@ class Core:
         seen: Seen | None = None,
         retry: RetryPolicy | None = None,
     ) -> Pipeline:
-        """What happens to each record of a subscription of `group` to `topics`; `run` reaches this core's loop."""
+        """What happens to each record of a subscription of `group` to `topics`.
+
+        Args:
+            topics: those read.
+            group: the consumer group.
+            run: reaches this core's loop from the calling thread.
+            seen: where applied event ids are kept; None is in memory.
+            retry: how a failing handler is tried again; None is the default policy.
+        """
         dead = DeadLetters(
             group=group,
             append=lambda place, records: run(self.producer.append(place, records)),
@@ -190,7 +211,17 @@ class Core:
 async def connect_core(
     settings: Settings, *, transport: Transport | None, catalogue: Catalogue | None, clock: Clock | None
 ) -> Core:
-    """Connect on the running loop. Raises Unreachable when no broker answers."""
+    """Connect on the running loop.
+
+    Args:
+        settings: addresses, agency and deadlines.
+        transport: None is Kafka at the address of `settings`.
+        catalogue: None is `schemas.catalogue.standard`.
+        clock: None is the system's.
+
+    Raises:
+        Unreachable: no broker answers.
+    """
     chosen = transport or transport_of(settings)
     producer = chosen.producer()
     await producer.start()

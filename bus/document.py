@@ -58,7 +58,14 @@ class Document(Generic[M]):
         return self.lines[_nearest(self.lines, loc)]
 
     def finding(self, rule: str, message: str, *loc: str | int, fix: str = "") -> Finding:
-        """A Finding at `loc`, for rules that are checked after reading."""
+        """A Finding at `loc`, for rules that are checked after reading.
+
+        Args:
+            rule: name of the rule.
+            message: what is wrong, said of the file.
+            loc: path of keys and indexes of the value.
+            fix: what to do about it.
+        """
         return Finding(self.file, self.line(*loc), rule, message, fix)
 
 
@@ -80,7 +87,12 @@ def load(path: str | Path, model: type[M]) -> Document[M]:
 
 
 def parse(raw: bytes, model: type[M], *, file: str) -> Document[M]:
-    """Read and validate the bytes of one file. `file` is the name used in findings.
+    """Read and validate the bytes of one file.
+
+    Args:
+        raw: the file's bytes.
+        model: what they must be.
+        file: the name used in findings.
 
     Raises:
         CheckFailed: with every fault found. No other exception, whatever the bytes are.

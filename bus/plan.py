@@ -97,7 +97,13 @@ def plan(
 
 
 def diff(before: Topology, after: Topology, *, brokers: int = 3) -> Plan:
-    """What applying `after` would do to a cluster on which `before` had been applied."""
+    """What applying `after` would do to a cluster on which `before` had been applied.
+
+    Args:
+        before: the file as applied.
+        after: the file to come.
+        brokers: how many the cluster has; the usual number of replicas follows from it.
+    """
     old, new = before.states(brokers), after.states(brokers)
     keyed = {name for name, topic in after.wanted.items() if topic.keyed}
     actions = compare(new, old, keyed=keyed)
@@ -107,7 +113,13 @@ def diff(before: Topology, after: Topology, *, brokers: int = 3) -> Plan:
 
 
 def compare(desired: Mapping[str, TopicState], actual: Mapping[str, TopicState], *, keyed: set[str]) -> list[Action]:
-    """The actions that make `actual` like `desired`; topics only in `actual` are left alone."""
+    """The actions that make `actual` like `desired`; topics only in `actual` are left alone.
+
+    Args:
+        desired: topics as they should be, by name.
+        actual: as they are.
+        keyed: topics whose records are placed by key: more partitions would break their order.
+    """
     actions: list[Action] = []
     for name, want in desired.items():
         have = actual.get(name)

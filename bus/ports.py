@@ -84,7 +84,16 @@ class Reader(Protocol):
         ...
 
     def read(self, partition: Partition, start: int, end: int) -> Iterator[Record]:
-        """Records with start <= offset < end, in order; holes of compaction are passed over."""
+        """Records with start <= offset < end, in order; holes of compaction are passed over.
+
+        Args:
+            partition: to read.
+            start: first offset.
+            end: the offset after the last.
+
+        Raises:
+            Unreachable: the broker does not answer.
+        """
         ...
 
     def at_time(self, partitions: Sequence[Partition], ms: int) -> dict[Partition, int]:

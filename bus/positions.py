@@ -32,7 +32,16 @@ def parse_start(text: str) -> Start:
 
 
 def offsets_at(reader: Reader, topics: Sequence[str], start: Start) -> dict[Partition, int]:
-    """The offsets of `start` in every partition of `topics`. Raises Refused when a topic is not there."""
+    """The offsets of `start` in every partition of `topics`.
+
+    Args:
+        reader: asks for bounds and times.
+        topics: to look at.
+        start: ``earliest``, ``latest`` or an aware time: the first record appended then or later.
+
+    Raises:
+        Refused: a topic is not there.
+    """
     places = [Partition(topic, n) for topic in topics for n in range(reader.partitions(topic))]
     if isinstance(start, datetime):
         return reader.at_time(places, to_ms(start))
@@ -43,6 +52,13 @@ def begin_group(admin: Admin, reader: Reader, *, group: str, topics: Sequence[st
     """Let a new group start at `start`, by committing that place before the first member joins.
 
     So records that arrive while the group is being formed are neither lost (latest) nor read twice.
+
+    Args:
+        admin: reads and writes commits.
+        reader: finds the offsets.
+        group: the consumer group.
+        topics: those it will read.
+        start: ``earliest``, ``latest`` or an aware time.
 
     Raises:
         UsageError: the group has commits on these topics; names the command that moves it.

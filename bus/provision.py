@@ -63,7 +63,13 @@ class Provisioner:
     def apply(
         self, plan: Plan, *, allow_destructive: bool = False, report: Callable[[Result], None] | None = None
     ) -> tuple[Result, ...]:
-        """Do what `plan` says; see `bus.apply.apply`."""
+        """Do what `plan` says; see `bus.apply.apply`.
+
+        Args:
+            plan: from `bus.plan`.
+            allow_destructive: also do what loses, moves or endangers records.
+            report: called after each action.
+        """
         return applying.apply(
             plan, self.admin, register=self._register, allow_destructive=allow_destructive, report=report
         )

@@ -59,8 +59,7 @@ class Publication:
         caused_by: the event that led to this one.
         id: unique per source; default is `content_id`, so publishing the same content twice is harmless.
         time: when the fact happened, aware; default now.
-        purpose: why the data may be read.
-        legalbasis: the article it rests on.
+        purpose: why the data may be read. legalbasis: the article it rests on.
         traceparent: W3C trace context.
     """
 
@@ -79,6 +78,12 @@ def content_id(topic: str, key: str, time: datetime | None, value: bytes) -> str
     """The id of an event that was given none: 32 hex digits of SHA-256 over topic, key, time (if given) and payload.
 
     Two publications of one content are one event; give a time or an id to say the same thing twice.
+
+    Args:
+        topic: the record's.
+        key: the record's.
+        time: the one given, aware.
+        value: the frame; its schema id is left out.
     """
     stamp = format_time(time) if time else ""
     return sha256(b"\0".join((topic.encode(), key.encode(), stamp.encode(), value[_FRAME:]))).hexdigest()[:32]

@@ -129,7 +129,11 @@ def check_group(
 
 
 def refuse(verdicts: Sequence[Verdict]) -> None:
-    """Raise Refused with the first error and the number of others; warnings pass."""
+    """Refuse to go on when a verdict is an error; warnings pass.
+
+    Raises:
+        Refused: a verdict is an error; names the first and the number of others.
+    """
     errors = [verdict for verdict in verdicts if verdict.level == "error"]
     if errors:
         more = f" ({len(errors) - 1} more: see `agencybus doctor`.)" if len(errors) > 1 else ""

@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only the arguments: the layers are read by `load`, which keeps where each value came from."""
+        """Only the constructor's: `load` reads the layers and keeps their origins. Arguments: see pydantic-settings."""
         return (init_settings,)
 
 
@@ -115,7 +115,15 @@ def load(overrides: Mapping[str, Any] | None = None, *, config: Path | None = No
 
 
 def explain(overrides: Mapping[str, Any] | None = None, *, config: Path | None = None) -> Loaded:
-    """As `load`, with the origin of each value."""
+    """As `load`, with the origin of each value.
+
+    Args:
+        overrides: values of flags; None entries count as not given.
+        config: the TOML file; default as `load`.
+
+    Raises:
+        UsageError: naming the variable or file and the field that is unknown or wrong.
+    """
     flags = {key: value for key, value in (overrides or {}).items() if value is not None}
     values: dict[str, Any] = {}
     origins = dict.fromkeys(Settings.model_fields, "default")

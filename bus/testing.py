@@ -89,7 +89,13 @@ def eventually(holds: Callable[[], bool], *, within_s: float = 30.0) -> None:
 
 
 def drain(consumer: Consumer, count: int, *, within_s: float = 30.0) -> list[Record]:
-    """Poll until `count` records have come. Raises AssertionError after `within_s` seconds."""
+    """Poll until `count` records have come. Raises AssertionError when they have not come in time.
+
+    Args:
+        consumer: polled.
+        count: how many records are enough.
+        within_s: seconds of patience.
+    """
     found: list[Record] = []
 
     def enough() -> bool:
@@ -101,7 +107,13 @@ def drain(consumer: Consumer, count: int, *, within_s: float = 30.0) -> list[Rec
 
 
 def put(transport: Transport, partition: Partition, records: Sequence[Outgoing]) -> int:
-    """Append with a producer of its own; return the first offset."""
+    """Append with a producer of its own; return the first offset.
+
+    Args:
+        transport: makes the producer.
+        partition: where to.
+        records: in their order.
+    """
 
     async def once() -> int:
         producer = transport.producer()
@@ -126,7 +138,7 @@ class TransportContract:
         """Make the cluster give `consumer`'s partitions away. On Kafka it is enough that it does not poll."""
 
     def make(self, transport: Transport, name: str, *, partitions: int = 3) -> list[Partition]:
-        """Create the topic and return its partitions."""
+        """Create the topic `name` and return its `partitions`; `transport` makes the admin."""
         admin = transport.admin()
         admin.create(TopicState(name, partitions, 1, {"message.timestamp.type": "LogAppendTime"}))
         admin.close()

@@ -83,7 +83,13 @@ class Bus:
         return self.core.subscribe(topics, group=group, start=_start(from_), seen=seen, retry=retry, run=self._run)
 
     def pipeline(self, topics: Sequence[str], *, group: str, seen: Seen | None = None) -> Pipeline:
-        """The steps of a subscription, for an office that takes many records at a time (`connectors.office`)."""
+        """The steps of a subscription, for an office that takes many records at a time (`connectors.office`).
+
+        Args:
+            topics: those the office reads.
+            group: its consumer group.
+            seen: where applied event ids are kept; default in memory.
+        """
         return self.core.pipeline(topics, group=group, run=self._run, seen=seen)
 
 
@@ -133,7 +139,13 @@ class AsyncBus:
         seen: Seen | None = None,
         retry: RetryPolicy | None = None,
     ) -> AsyncIterator[AsyncDelivery[E]]:
-        """As `Bus.subscribe`, with ``async for`` and ``async with``; the blocking consumer has a thread of its own."""
+        """As `Bus.subscribe`, with ``async for`` and ``async with``. Arguments: see there.
+
+        The blocking consumer has a thread of its own.
+
+        Raises:
+            UsageError, Refused, Unreachable, UnknownType, SchemaRefused: as `Bus.subscribe`.
+        """
         topics = self.core.topics_of(model, publishers)
         loop = asyncio.get_running_loop()
         worker = ThreadPoolExecutor(1, thread_name_prefix="agencybus-subscription")
@@ -215,7 +227,11 @@ async def connect_async(
     catalogue: Catalogue | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator[AsyncBus]:
-    """As `connect`, on the running event loop."""
+    """As `connect`, on the running event loop. Arguments: see there.
+
+    Raises:
+        Unreachable: no broker answers. UsageError: a setting is wrong.
+    """
     chosen = _settings(agency, bootstrap, settings)
     core = await connect_core(chosen, transport=transport, catalogue=catalogue, clock=clock)
     try:

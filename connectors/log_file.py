@@ -36,7 +36,15 @@ _WIDE_XML = (b"<\0?\0", b"\0<\0?", b"<\0\0\0", b"\0\0\0<")
 
 
 def wrong(path: Path, line: int, rule: str, message: str, *, fix: str = "") -> CheckFailed:
-    """One finding about a log file, as the error to raise; `line` is 1-based, 0 when the whole file is meant."""
+    """One finding about a log file, as the error to raise.
+
+    Args:
+        path: the file.
+        line: 1-based, 0 when the whole file is meant.
+        rule: name of the rule.
+        message: what is wrong, said of the file.
+        fix: what to do about it.
+    """
     return CheckFailed([Finding(str(path), line, rule, message, fix)])
 
 

@@ -110,6 +110,11 @@ def open_log(plan: ReplayPlan) -> Log:
 def sort(plan: ReplayPlan, sorter: Sorter, say: Say) -> Deadlines:
     """Read, check and sort the whole log; nothing is published yet.
 
+    Args:
+        plan: names the log and the deadline attribute.
+        sorter: empty; holds the sorted events afterwards.
+        say: called with a sentence for people.
+
     Raises:
         CheckFailed: the log or the deadline attribute is wrong. UsageError, BusError: see `Sorter`.
     """
@@ -137,7 +142,13 @@ def sort(plan: ReplayPlan, sorter: Sorter, say: Say) -> Deadlines:
 def prepare(plan: ReplayPlan, admin: Admin, reader: Reader) -> dict[Partition, int]:
     """Make the run's group: its topics, and its place at the end of the recorded events.
 
-    Returns where the topics of the report and of the recorded events end now.
+    Args:
+        plan: names the run.
+        admin: makes topics and commits.
+        reader: finds their ends.
+
+    Returns:
+        Where the topics of the report and of the recorded events end now: the offset of the next record.
 
     Raises:
         UsageError: the run exists. Refused: a topic of the replay is missing.
@@ -175,7 +186,16 @@ class Sender:
         self.targets: dict[Partition, int] = {}
 
     def send(self, events: Iterable[Ordered], *, total: int, worker: Worker) -> None:
-        """Publish `events`, at the plan's speed. Raises BusError for the first one not acknowledged."""
+        """Publish `events`, at the plan's speed.
+
+        Args:
+            events: in time order.
+            total: how many they are, for the progress line.
+            worker: checked after each batch.
+
+        Raises:
+            BusError: the first event not acknowledged, or the worker ended.
+        """
         said_at = self._watch.monotonic()
         for batch in self._batches(events):
             self._publish(batch)
@@ -222,6 +242,13 @@ class Sender:
 def wait(plan: ReplayPlan, admin: Admin, *, targets: dict[Partition, int], worker: Worker, watch: Watch) -> None:
     """Wait until the worker has committed everything that was published.
 
+    Args:
+        plan: names the group.
+        admin: reads its commits.
+        targets: by partition, the offset it must reach.
+        worker: checked at every look.
+        watch: seconds, pause and words for people.
+
     Raises:
         BusError: nothing moved for `STALL_S` seconds, or the worker ended.
     """
@@ -248,7 +275,19 @@ def wait(plan: ReplayPlan, admin: Admin, *, targets: dict[Partition, int], worke
 def report(
     plan: ReplayPlan, bus: Bus, reader: Reader, *, starts: dict[Partition, int], published: Tally, seconds: float
 ) -> Report:
-    """Count what the workflow wrote. Raises BusError naming each difference to what was published."""
+    """Count what the workflow wrote. It must equal what was published.
+
+    Args:
+        plan: the run.
+        bus: whose codec reads.
+        reader: reads what the workflow wrote.
+        starts: by partition, the first offset of the run.
+        published: what was sent.
+        seconds: how long the run took.
+
+    Raises:
+        BusError: the count differs from `published`; names each difference, at most five.
+    """
     followed, late = replay_report.count(reader, bus.core.codec, run=plan.run, starts=starts)
     if wrong := followed.differences(published):
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""

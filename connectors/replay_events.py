@@ -45,7 +45,14 @@ class Tally:
     last: datetime | None = None
 
     def add(self, activity: str, *, time: datetime, opens: bool, closes: bool) -> None:
-        """Count one event; `opens` and `closes` say whether it is its case's first and last."""
+        """Count one event.
+
+        Args:
+            activity: its name.
+            time: when it happened, aware.
+            opens: it is its case's first.
+            closes: it is its case's last.
+        """
         self.events += 1
         self.cases += opens
         self.activities[activity] += 1
@@ -79,7 +86,12 @@ class Tally:
 
 
 def run_id(text: str | None, *, now: datetime, token: str) -> str:
-    """The run's id: `text` if it can be one, else made from the time and a random `token`.
+    """The run's id: `text` if it can be one, else made from the time and `token`.
+
+    Args:
+        text: the user's choice.
+        now: time of the start.
+        token: random text.
 
     Raises:
         UsageError: when `text` cannot be part of a case id and of a topic name.
@@ -151,7 +163,13 @@ class Deadlines:
 
 
 def publication(event: Ordered, *, run: str, deadline: datetime | None) -> Publication:
-    """The event as it is published; its id is the hash of its content, so a repetition is the same event."""
+    """The event as it is published; its id is the hash of its content, so a repetition is the same event.
+
+    Args:
+        event: of the log.
+        run: id of the run.
+        deadline: of its case, aware; None when it has none.
+    """
     recorded = ActivityRecorded(
         run=run,
         activity=event.activity,

@@ -64,8 +64,15 @@ def places(reader: Reader, topic: str) -> dict[Partition, int]:
 def count(reader: Reader, codec: Codec, *, run: str, starts: Mapping[Partition, int]) -> tuple[Tally, int]:
     """Count followed activities and missed deadlines of `run` from `starts` to the ends of both topics.
 
+    Args:
+        reader: reads both topics.
+        codec: decodes them.
+        run: id of the run.
+        starts: by partition, the offset to begin at; 0 where none is given.
+
     Raises:
-        Poison, EnvelopeRefused: a record of this run that cannot be read. Unreachable.
+        Poison, EnvelopeRefused: a record of this run cannot be read.
+        Unreachable: the broker does not answer.
     """
     tally = Tally()
     for record, envelope in _own(reader, FOLLOWED, run, starts):

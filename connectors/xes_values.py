@@ -63,6 +63,12 @@ class Flattener:
     def add(self, element: Any, found: MutableMapping[str, str], *, parent: str = "", depth: int = 0) -> None:
         """Add an attribute and what is nested in it to `found`.
 
+        Args:
+            element: the attribute's XML element.
+            found: flattened key -> value, added to.
+            parent: the enclosing attributes' keys with their separators.
+            depth: how many enclose it.
+
         Raises:
             Fault: no key, no value, a value that is not of its type, an unknown element, one of our caps.
         """

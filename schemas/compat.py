@@ -80,7 +80,13 @@ def _parse(schema: Any) -> avro.schema.Schema:
 
 
 def pair(reader: avro.schema.Schema, writer: avro.schema.Schema, effect: str) -> list[Flaw]:
-    """Return why `reader` cannot read what `writer` wrote; `effect` says so in words for the messages."""
+    """Return why `reader` cannot read what `writer` wrote; empty when it can.
+
+    Args:
+        reader: the schema to read with.
+        writer: the schema the bytes were written with.
+        effect: what goes wrong, in words that begin each message.
+    """
     flaws = list(_walk(reader, writer, "", effect))
     if not flaws:  # the library has the last word on what the walk does not look into, such as wide unions
         flaws = list(_library(reader, writer, "", effect))

@@ -149,7 +149,16 @@ class _Walk:
         self._fields = 0
 
     def group(self, model: type[Part], *, where: str, depth: int) -> Group:
-        """The shape of `model`; `where` names the place in errors, `depth` is how many records it lies in."""
+        """The shape of `model`.
+
+        Args:
+            model: the contract or a part of it.
+            where: names the place in errors, dotted.
+            depth: how deep it lies, 1 for a contract.
+
+        Raises:
+            SchemaRefused: it contains itself, has no fields, or a name or field breaks a rule of `schemas.shape`.
+        """
         if model in self._open:
             raise SchemaRefused(f"{where}: {model.__name__} contains itself; a decoder would recurse without bound")
         if not model.model_fields:

@@ -58,6 +58,11 @@ def write(models: Iterable[type[Event]], folder: Path = FOLDER) -> list[Path]:
 def release(models: Iterable[type[Event]], version: str, folder: Path = FOLDER) -> Path:
     """Keep the current schemas as those of a release; return its folder.
 
+    Args:
+        models: the contracts to keep.
+        version: the release's, such as ``1.2.0``; names its folder.
+        folder: of all snapshots; the release goes to ``released/VERSION`` in it.
+
     Raises:
         SchemaRefused: when that release is there already: what was published does not change.
     """

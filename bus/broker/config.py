@@ -30,7 +30,13 @@ class Node:
 
 
 def server_properties(node: Node, nodes: Sequence[Node], *, data: Path) -> str:
-    """The configuration of `node` in a cluster of `nodes`, with its records under `data`."""
+    """The text of a node's ``server.properties``.
+
+    Args:
+        node: the one that reads the file.
+        nodes: all of the cluster, with it.
+        data: folder of its records.
+    """
     replicas = min(3, len(nodes))
     in_sync = max(1, replicas - 1)
     entries: dict[str, object] = {

@@ -51,7 +51,18 @@ def ensure(cache: Path, *, progress: Progress, kafka_home: Path | None = None, b
 
 
 def fetch(jars: Sequence[Jar], *, folder: Path, base: str, progress: Progress) -> list[Path]:
-    """Have every one of `jars` in `folder`, verified; `base` is the repository's address. Raises as `ensure`."""
+    """Have every one of `jars` in `folder`, verified; download what is missing; return the paths in order.
+
+    Args:
+        jars: names and locked SHA-256.
+        folder: made when it is not there; locked while this runs.
+        base: the repository's address.
+        progress: called with a sentence for people.
+
+    Raises:
+        BusError: there is no space, or a file does not have its locked SHA-256.
+        Unreachable: the repository does not answer.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder / ".lock", progress=progress), ThreadPoolExecutor(_WORKERS) as pool:
         whole = list(pool.map(lambda jar: _is_whole(folder / jar.name, jar), jars))

@@ -31,6 +31,11 @@ def is_free(port: int) -> bool:
 def any_free(pick: random.Random, *, taken: Container[int], free: Callable[[int], bool] = is_free) -> int:
     """A free port outside `taken`, chosen at random so that two launchers rarely want the same one.
 
+    Args:
+        pick: the source of chance.
+        taken: ports not to choose.
+        free: says whether a port can be listened on.
+
     Raises:
         BusError: a thousand tries found none.
     """

@@ -49,7 +49,17 @@ def java() -> Path:
 
 
 def command(main: str, *, jars: Sequence[Path], heap_mb: int, properties: Sequence[str] = ()) -> list[str]:
-    """The command line that runs the Java class `main`; its own arguments follow it."""
+    """The command line that runs the Java class `main`; its own arguments follow it.
+
+    Args:
+        main: full name of the class.
+        jars: the class path.
+        heap_mb: ceiling of the heap, MiB.
+        properties: more options of the Java VM, such as ``-Dname=value``.
+
+    Raises:
+        BusError: there is no Java.
+    """
     path = os.pathsep.join(str(jar) for jar in jars)
     return [str(java()), f"-Xmx{heap_mb}m", *_FLAGS, *properties, "-cp", path, main]
 
@@ -100,7 +110,13 @@ def _command_line(pid: int) -> str:
 
 
 def stop(pid_file: Path, *, marker: str, timeout: float) -> bool:
-    """Stop the process of `pid_file`: SIGTERM, and after `timeout` seconds SIGKILL. True if it ended by itself."""
+    """Stop the process of `pid_file`: SIGTERM, then SIGKILL. True if it ended by itself.
+
+    Args:
+        pid_file: where its id is written; removed in the end.
+        marker: must stand in its command line, or the id belongs to another process by now.
+        timeout: seconds until SIGKILL.
+    """
     deadline, clean = time.monotonic() + timeout, True
     sent: int | None = None
     while (pid := living(pid_file, marker=marker)) is not None:

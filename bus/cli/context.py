@@ -63,7 +63,13 @@ def note(text: str) -> None:
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
-    """A table; None cells are shown as a dash, numbers are right-aligned."""
+    """A table; None cells are shown as a dash, numbers are right-aligned.
+
+    Args:
+        title: stands above.
+        columns: their headings.
+        rows: the cells; every row as long as `columns`.
+    """
     from rich.table import Table
 
     cells = [list(row) for row in rows]

@@ -59,7 +59,13 @@ def place_of(record: Record, *, group: str, partitions: int) -> Partition:
 
 
 def dead_record(record: Record, failure: Failure, *, group: str) -> Outgoing:
-    """The dead letter of `record`: key, value and headers as they were, our ``dead_`` headers after them."""
+    """The dead letter of `record`: key, value and headers as they were, our ``dead_`` headers after them.
+
+    Args:
+        record: the one that failed.
+        failure: what is told of it.
+        group: the consumer group that gave it up.
+    """
     told = {
         "group": group,
         "topic": record.topic,

@@ -80,7 +80,15 @@ class KafkaReader:
     def read(self, partition: Partition, start: int, end: int) -> Iterator[Record]:
         """Records with start <= offset < end, in order; holes of compaction are passed over.
 
-        Several reads may be taken turn by turn. Raises Unreachable when the leader is silent for 30 s.
+        Several reads may be taken turn by turn.
+
+        Args:
+            partition: to read.
+            start: first offset.
+            end: the offset after the last.
+
+        Raises:
+            Unreachable: the leader is silent for 30 s.
         """
         place = self._tp(partition.topic, partition.number)
         turn = object()

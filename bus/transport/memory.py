@@ -110,7 +110,13 @@ class MemoryProducer:
         return self._cluster.topics[topic].partitions
 
     async def append(self, partition: Partition, records: Sequence[Outgoing]) -> int:
-        """Append `records` and return the first offset, or go wrong as `Faults` says."""
+        """Append `records` and return the first offset.
+
+        Raises:
+            Refused: a record is too large, or the topic or partition is not there.
+            Unreachable: `Faults.failing_appends` is above 0; nothing is stored.
+            OutcomeUnknown: `Faults.lost_acks` is above 0; the records are stored.
+        """
         check_sizes(records)
         faults = self._cluster.faults
         if faults.held is not None:
@@ -222,7 +228,16 @@ class MemoryReader:
         return {p: (0, len(self._cluster.log(p))) for p in partitions}
 
     def read(self, partition: Partition, start: int, end: int) -> Iterator[Record]:
-        """Records with start <= offset < end, in order."""
+        """Records with start <= offset < end, in order.
+
+        Args:
+            partition: to read.
+            start: first offset.
+            end: the offset after the last.
+
+        Raises:
+            Refused: the partition is not there.
+        """
         yield from self._cluster.log(partition)[start:end]
 
     def at_time(self, partitions: Sequence[Partition], ms: int) -> dict[Partition, int]:

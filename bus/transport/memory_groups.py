@@ -28,7 +28,13 @@ class Group:
     generation: int = 0
 
     def take_part(self, member: Member, topics: tuple[str, ...], partitions: Sequence[Partition]) -> bool:
-        """Let `member` join if it is new, and send its join if a round is open. Return whether anything moved."""
+        """Let `member` join if it is new, and send its join if a round is open. Return whether anything moved.
+
+        Args:
+            member: the consumer.
+            topics: those it reads.
+            partitions: all there are, to be shared out when the last member has joined.
+        """
         if member not in self.members:
             self.members[member] = topics
             self.preparing = True

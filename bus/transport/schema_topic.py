@@ -83,8 +83,14 @@ class SchemaTopic:
     def register(self, topic: str, schema: dict[str, Any], schema_id: int) -> int:
         """Make `schema` the newest version of the topic's values; return the version. Registered already: no change.
 
+        Args:
+            topic: whose values it describes.
+            schema: as `schemas.avro.schema_of` gives it.
+            schema_id: 31 bits of its content.
+
         Raises:
             Refused: the id stands for another schema already (a collision of 31 bits: rename a field or the record).
+            ValueError: this was made for reading only.
         """
         subject = subject_of(topic)
         newest = 0
