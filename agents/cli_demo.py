@@ -7,6 +7,9 @@ its own, emptied at each start, unless --bootstrap names a cluster.
 from __future__ import annotations
 
 import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,33 +42,61 @@ def demo(
     from agents.demo import Demo, DemoPlan, apply_topology
 
     host = options.known_host(host)  # before a broker is started for nothing
-    settings, own_broker = _broker(ctx)
-    folder = settings.data_dir / "demo" / "logs"
-    plan = DemoPlan(cases=cases, host=host, seed=seed, rate=rate, run=secrets.token_hex(3))
-    finished = False
-    show: Demo | None = None
-    viewer = Viewer(live=not as_json)
+    with _first_signal_interrupts():
+        settings, own_broker = _broker(ctx)
+        folder = settings.data_dir / "demo" / "logs"
+        plan = DemoPlan(cases=cases, host=host, seed=seed, rate=rate, run=secrets.token_hex(3))
+        finished = False
+        show: Demo | None = None
+        viewer = Viewer(live=not as_json)
+        try:
+            apply_topology(settings.bootstrap)
+            show = Demo(plan, settings, folder)
+            summary = show.run(viewer, context.note)
+            viewer.close()
+            finished = True
+            if as_json:
+                context.print_json(summary)
+            else:
+                _print(summary)
+        finally:
+            viewer.close()
+            if keep and finished and show is not None:
+                show.disconnect()
+                _what_to_try(settings, plan.run, show.children.pids(), own_broker=own_broker)
+            else:
+                if show is not None:
+                    context.note("Stopping worker and offices.")
+                    show.close()
+                if own_broker:
+                    _down(settings)
+
+
+@contextmanager
+def _first_signal_interrupts() -> Iterator[None]:
+    """Within it SIGTERM and a closed terminal are as Ctrl-C, and only the first counts.
+
+    A second one would cut the stopping short and leave a broker behind. What the caller ignores stays ignored (nohup).
+    """
+
+    def first(_signal: int, _frame: object) -> None:
+        for number in before:
+            signal.signal(number, _heard_already)
+        raise KeyboardInterrupt
+
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.getsignal(n) for n in wanted if signal.getsignal(n) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, first)
     try:
-        apply_topology(settings.bootstrap)
-        show = Demo(plan, settings, folder)
-        summary = show.run(viewer, context.note)
-        viewer.close()
-        finished = True
-        if as_json:
-            context.print_json(summary)
-        else:
-            _print(summary)
+        yield
     finally:
-        viewer.close()
-        if keep and finished and show is not None:
-            show.disconnect()
-            _what_to_try(settings, plan.run, show.children.pids(), own_broker=own_broker)
-        else:
-            if show is not None:
-                context.note("Stopping worker and offices.")
-                show.close()
-            if own_broker:
-                _down(settings)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _heard_already(_signal: int, _frame: object) -> None:
+    context.note("Stopping already; a moment.")
 
 
 def _broker(ctx: typer.Context) -> tuple[Settings, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,6 +42,7 @@ class Played:
     """Stands for `agents.demo.Demo`."""
 
     fails: BusError | None = None
+    struck_by: signal.Signals | None = None
 
     def __init__(self, plan: demo.DemoPlan, settings: object, folder: Path) -> None:
         self.plan = plan
@@ -51,6 +53,8 @@ class Played:
     def run(self, show: Callable[[Look], None], say: Callable[[str], None]) -> dict[str, Any]:
         say("Playing.")
         show(LOOK)
+        if self.struck_by is not None:
+            os.kill(os.getpid(), self.struck_by)
         if self.fails is not None:
             raise self.fails
         return SUMMARY
@@ -59,6 +63,8 @@ class Played:
         return {"worker": 11, "offices": 12}
 
     def close(self) -> None:
+        if self.struck_by is not None:
+            os.kill(os.getpid(), signal.SIGINT)  # an impatient second one
         self.did.append("closed")
 
     def disconnect(self) -> None:
@@ -85,6 +91,7 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(demo, "Demo", Played)
     monkeypatch.setattr(demo, "apply_topology", lambda bootstrap: did.append(f"apply {bootstrap}"))
     monkeypatch.setattr(Played, "fails", None)
+    monkeypatch.setattr(Played, "struck_by", None)
     monkeypatch.setenv("AGENCYBUS__DATA_DIR", str(tmp_path))
     monkeypatch.delenv("AGENCYBUS__BOOTSTRAP", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -124,6 +131,24 @@ def test_kept_it_says_what_to_try_and_how_to_stop(
     assert f"AGENCYBUS__DATA_DIR={tmp_path / 'demo'} agencybus down" in said
     assert "down demo/broker" not in broker
     assert played[0].did == ["disconnected"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_told_to_end_stops_everything_also_when_told_twice(
+    broker: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(Played, "struck_by", number)
+    before = signal.getsignal(number)
+    heard: list[int] = []
+    signal.signal(number, lambda n, _: heard.append(n))  # without the demo's own handler the test itself would end
+    try:
+        assert main(["demo"]) == 130
+    finally:
+        signal.signal(number, before)
+    assert played[0].did == ["closed"]
+    assert broker[-1] == "down demo/broker"
+    assert "Stopping already" in capsys.readouterr().err
+    assert heard == []
 
 
 def test_a_demo_that_failed_is_not_kept(
