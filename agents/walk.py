@@ -71,14 +71,25 @@ class Walk(Gather):
         return addresses[0], current, tuple(blocks)
 
     def due(self, deadline: Deadline, loc: Loc, scope: Scope) -> tuple[Due | None, str]:
-        """When a deadline falls due, and the same as text."""
+        """When a deadline falls due, and the same as text for the content hash; None when a fault is noted.
+
+        `loc` is the place of `deadline` in the file, `scope` what its ``at`` can name.
+        """
         if deadline.at is None:
             return timing.after(deadline), f"after {timing.words(deadline)}"
         part = self.time(deadline.at, (*loc, "at"), scope)
         return (None, "") if part is None else (timing.at(part), f"at {part.tree!r}")
 
     def late(self, late: Late | None, step: str, owner: str, loc: Loc, scope: Scope) -> int:
-        """The address of what a passed deadline does, NOWHERE when it does nothing."""
+        """The address of what a passed deadline does, NOWHERE when it does nothing.
+
+        Args:
+            late: what the definition says, None when nothing.
+            step: whose deadline passed.
+            owner: who answers for it.
+            loc: place of the deadline in the file.
+            scope: what is bound there; ``deadline`` is added.
+        """
         if late is None:
             return NOWHERE
         loc = (*loc, "late")

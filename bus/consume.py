@@ -37,12 +37,26 @@ class Decoder(Protocol):
     """The part of `schemas.codec.Codec` a reader needs."""
 
     def decode(self, value: bytes, model: type[E], headers: Headers = ()) -> E:
-        """The event in `value`. Raises Poison."""
+        """The event in `value`.
+
+        Args:
+            value: the record's.
+            model: the contract of its topic.
+            headers: the record's.
+
+        Raises:
+            Poison: the bytes are no such event.
+        """
         ...
 
 
 def open_record(record: Record, *, catalogue: Catalogue, codec: Decoder) -> Message:
     """Read envelope, type and event of a record.
+
+    Args:
+        record: as it was read.
+        catalogue: the contracts of the topics.
+        codec: decodes the value.
 
     Raises:
         EnvelopeRefused: the headers are no event of this topic's owner.

@@ -43,12 +43,24 @@ class Memory(Seen, Protocol):
 
 
 def effect_of(office: str, mark: str, word: str = "") -> str:
-    """The id of what `office` publishes because of the event with the fingerprint `mark`; 32 hex digits."""
+    """The id of what an office publishes because of an event; 32 hex digits of SHA-256.
+
+    Args:
+        office: name of the office.
+        mark: fingerprint of the causing event.
+        word: tells several effects of one event apart.
+    """
     return sha256(f"{office}\0{mark}\0{word}".encode()).hexdigest()[:32]
 
 
 def effect_id(office: str, cause: Message, word: str = "") -> str:
-    """As `effect_of`, for a message; `word` tells several effects of one event apart."""
+    """As `effect_of`, for a message.
+
+    Args:
+        office: name of the office.
+        cause: the causing event.
+        word: tells several effects of one event apart.
+    """
     return effect_of(office, mark_of(cause)[1], word)
 
 

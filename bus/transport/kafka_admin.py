@@ -131,7 +131,11 @@ class KafkaAdmin:
             self._client.wait_for_topics([topic])
 
     def delete(self, topic: str) -> None:
-        """Delete `topic` and wait until it is gone; one that is not there is no error."""
+        """Delete `topic` and wait until it is gone; one that is not there is no error.
+
+        Raises:
+            Unreachable: the broker does not answer, or still lists it after its deletion.
+        """
         import kafka.errors as ke
 
         with translated(self._bootstrap, f"delete topic {topic}"):
