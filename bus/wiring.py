@@ -139,9 +139,15 @@ class AsyncBus:
         seen: Seen | None = None,
         retry: RetryPolicy | None = None,
     ) -> AsyncIterator[AsyncDelivery[E]]:
-        """As `Bus.subscribe`, with ``async for`` and ``async with``. Arguments: see there.
+        """As `Bus.subscribe`, with ``async for`` and ``async with``; the blocking consumer has a thread of its own.
 
-        The blocking consumer has a thread of its own.
+        Args:
+            model: the contract; its topics of all publishing agencies are read.
+            group: consumer group; its members share the partitions.
+            from_: where a new group starts: ``earliest`` (the default), ``latest``, or a time.
+            publishers: read only these agencies' topics.
+            seen: where applied event ids are kept; default in memory.
+            retry: how a failing handler is tried again.
 
         Raises:
             UsageError, Refused, Unreachable, UnknownType, SchemaRefused: as `Bus.subscribe`.
@@ -227,7 +233,15 @@ async def connect_async(
     catalogue: Catalogue | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator[AsyncBus]:
-    """As `connect`, on the running event loop. Arguments: see there.
+    """As `connect`, on the running event loop.
+
+    Args:
+        agency: in whose name to publish; not needed to read.
+        bootstrap: Kafka's address, ``host:port``; default from the settings.
+        settings: default from flags, environment and file (`bus.settings.load`).
+        transport: another transport than Kafka (tests).
+        catalogue: other event types than the standard ones.
+        clock: another clock than the system's (tests).
 
     Raises:
         Unreachable: no broker answers. UsageError: a setting is wrong.
