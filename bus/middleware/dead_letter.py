@@ -2,7 +2,8 @@
 
 Called by `bus.pipeline` for the SDK's subscriptions, by `bus.core` which assembles them, and by `agents.outputs` for
 workflows. The traps it avoids: losing the original bytes or headers (a redrive needs both), personal data in an error
-text (only names and positions are written), and acknowledging before the dead letter is stored.
+text (only names and positions are written), acknowledging before the dead letter is stored, and a record so large that
+its dead letter is refused, which would stop its readers for good.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from schemas.envelope import format_time, from_ms
 
 SUFFIX = ".dead"
 PREFIX = "dead_"
+_ROOM = 950_000  # bytes of a record that fit into a letter; what producers take (`transport.rules`) less our headers
+_LONGEST_KEY = 1024  # far beyond a case id
 
 
 def dead_topic(group: str) -> str:
@@ -61,6 +64,9 @@ def place_of(record: Record, *, group: str, partitions: int) -> Partition:
 def dead_record(record: Record, failure: Failure, *, group: str) -> Outgoing:
     """The dead letter of `record`: key, value and headers as they were, our ``dead_`` headers after them.
 
+    A record that leaves no room for ours (up to 1,048,588 bytes reach a topic, far more when compressed) is left where
+    it stands: its letter has no value and no headers of it, no key beyond 1 KiB, and says so in ``dead_left_out``.
+
     Args:
         record: the one that failed.
         failure: what is told of it.
@@ -80,7 +86,17 @@ def dead_record(record: Record, failure: Failure, *, group: str) -> Outgoing:
         "last": format_time(failure.last),
     }
     ours = tuple((PREFIX + name, text.encode()) for name, text in told.items())
-    return Outgoing(record.key, record.value, record.headers + ours)
+    size = _size(record)
+    if size <= _ROOM:
+        return Outgoing(record.key, record.value, record.headers + ours)
+    key = record.key if len(record.key or b"") <= _LONGEST_KEY else None
+    return Outgoing(key, None, (*ours, (PREFIX + "left_out", str(size).encode())))
+
+
+def _size(record: Record) -> int:
+    """An upper bound of the record's bytes; a header name is UTF-8, up to 4 bytes a character."""
+    headers = sum(10 + 4 * len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

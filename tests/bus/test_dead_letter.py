@@ -11,6 +11,7 @@ from bus.message import Outgoing, Partition, Record
 from bus.middleware.dead_letter import DeadLetters, Failure, dead_record, place_of
 from bus.middleware.retry import Kind
 from bus.partitioner import partition_for
+from bus.transport.rules import check_sizes
 
 WHEN = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 RECORD = Record("a.b.c.v1", 2, 17, 1_000, b"case", b"\xff secret", (("ce_id", b"\xff"), ("x", None), ("x", b"2")))
@@ -35,6 +36,29 @@ def test_bytes_and_headers_stay_and_place_and_cause_are_added() -> None:
         "dead_first": b"2026-01-05T08:00:00.000000Z",
         "dead_last": b"2026-01-05T08:00:03.000000Z",
     }
+
+
+@given(
+    key=st.sampled_from([None, b"case", b"k" * 1_100_000]),
+    value=st.sampled_from([0, 900_000, 949_000, 950_000, 999_500, 1_048_300, 5_000_000]),
+    header=st.sampled_from([0, 999_500, 1_048_000]),
+)
+def test_the_letter_of_a_record_that_leaves_no_room_names_its_place_alone(
+    key: bytes | None, value: int, header: int
+) -> None:
+    record = replace(RECORD, key=key, value=b"v" * value, headers=(("h", b"h" * header),))
+    letter = dead_record(record, FAILURE, group="g")
+    check_sizes([letter])  # what every producer asks
+    told = dict(letter.headers)
+    assert (told["dead_topic"], told["dead_partition"], told["dead_offset"]) == (b"a.b.c.v1", b"2", b"17")
+    assert ("dead_left_out" in told) == (len(key or b"") + value + header > 949_900)
+    if "dead_left_out" in told:
+        assert letter.value is None
+        assert "h" not in told
+        assert int(told["dead_left_out"] or 0) >= value + header
+        assert letter.key == (key if key == b"case" else None)
+    else:
+        assert (letter.key, letter.value, told["h"]) == (record.key, record.value, record.headers[0][1])
 
 
 def test_a_case_s_dead_letters_stay_on_one_partition_of_the_group_s_topic() -> None:
