@@ -91,7 +91,7 @@ def _supervise() -> int:
             signal.signal(number, forward)
         code = child.wait()
         if stopping or code in (0, 2, 3):
-            return 0 if stopping and code in (0, -signal.SIGTERM) else code
+            return 0 if stopping and code in (0, -signal.SIGTERM, -signal.SIGINT) else code
         if time.monotonic() - started > STEADY_S:
             pause = FIRST_PAUSE_S
         context.note(f"agencybus worker: ended with {code}; starting again in {pause:.1f} s")

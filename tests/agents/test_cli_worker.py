@@ -100,7 +100,7 @@ def test_any_other_end_is_started_again(system: Supervised, code: int) -> None:
     assert len(system.started) == 2
 
 
-@pytest.mark.parametrize(("code", "result"), [(0, 0), (-15, 0), (1, 1)])
+@pytest.mark.parametrize(("code", "result"), [(0, 0), (-15, 0), (-2, 0), (1, 1)])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_passed_on_and_ends_it_for_good(
     system: Supervised, number: signal.Signals, code: int, result: int
