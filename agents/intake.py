@@ -13,6 +13,7 @@ from agents.graph import Graph, Json
 from agents.machine import Arrival
 from bus.message import Record
 from bus.middleware.retry import Kind
+from bus.partitioner import partition_for
 from schemas import names
 from schemas.catalogue import Catalogue, EventType
 from schemas.codec import Codec
@@ -39,12 +40,21 @@ class Intake:
         graph: the process; its time mode says which time counts.
         catalogue, codec: the event types and their bytes.
         extracts: by topic, the function that takes the fields the process needs.
+        partitions: of the topics it reads; a case must stand where its key belongs, or its events never meet.
         prefix: only cases whose id begins with it are taken; others belong to another run on the same topic.
     """
 
     def __init__(
-        self, graph: Graph, *, catalogue: Catalogue, codec: Codec, extracts: Mapping[str, Extract], prefix: str = ""
+        self,
+        graph: Graph,
+        *,
+        catalogue: Catalogue,
+        codec: Codec,
+        extracts: Mapping[str, Extract],
+        partitions: int,
+        prefix: str = "",
     ) -> None:
+        self._partitions = partitions
         self._event_time = graph.time == "event"
         self._codec = codec
         self._types = {topic: catalogue.topic(topic) for topic in graph.listens}
@@ -57,7 +67,7 @@ class Intake:
             return None
         known = self._types[record.topic]
         try:
-            envelope = _envelope(record, known)
+            envelope = self._envelope(record, known)
         except SchemaSideError as error:
             dead.append(Dead(record, "envelope", type(error).__name__, Kind.INVALID))
             return None
@@ -77,12 +87,14 @@ class Intake:
             self._extracts[record.topic](event),
         )
 
-
-def _envelope(record: Record, known: EventType) -> Envelope:
-    envelope = from_headers(record.headers)
-    known.accept(envelope)
-    case = envelope.correlationid or ""
-    if record.key != case.encode():
-        raise EnvelopeRefused("ce_correlationid", "is missing or is not the record key")
-    names.case_id(case)  # the case log's own keys begin with `!`, which no case id may
-    return envelope
+    def _envelope(self, record: Record, known: EventType) -> Envelope:
+        envelope = from_headers(record.headers)
+        known.accept(envelope)
+        case = envelope.correlationid or ""
+        key = case.encode()
+        if record.key != key:
+            raise EnvelopeRefused("ce_correlationid", "is missing or is not the record key")
+        names.case_id(case)  # the case log's own keys begin with `!`, which no case id may
+        if record.partition != partition_for(key, self._partitions):
+            raise EnvelopeRefused("key", "belongs to another partition than the one it stands on")
+        return envelope

@@ -55,7 +55,10 @@ def end_when_membership_is_lost(consumer: Any) -> None:
         if coordinator._closing.done() or coordinator.generation < 0:  # noqa: SLF001  # leaving, or not joined yet
             reset()
             return
-        sys.stderr.write("agencybus worker: the group gave this member's partitions away; ending to start clean.\n")
+        sys.stderr.write(
+            "agencybus worker: the group gave this member's partitions away; ending to start clean. "
+            "(Is another worker running under the same --instance?)\n"
+        )
         sys.stderr.flush()
         os._exit(EXIT_MEMBERSHIP_LOST)
 

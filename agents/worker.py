@@ -127,7 +127,9 @@ async def _run(job: Job, settings: Settings) -> None:
     clock = SystemClock()
     runner = Runner(
         graphs,
-        intake=Intake(graph, catalogue=catalogue, codec=codec, extracts=extracts, prefix=job.prefix),
+        intake=Intake(
+            graph, catalogue=catalogue, codec=codec, extracts=extracts, partitions=partitions, prefix=job.prefix
+        ),
         log=log,
         outputs=Outputs(
             producer,

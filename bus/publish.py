@@ -25,7 +25,7 @@ from bus.transport.rules import BATCH_BYTES, check_size, record_bytes
 from schemas import names
 from schemas.catalogue import Catalogue
 from schemas.envelope import SOURCE_PREFIX, Envelope, format_time, to_headers
-from schemas.errors import NameRefused, SchemaSideError
+from schemas.errors import EnvelopeRefused, NameRefused, SchemaSideError
 from schemas.event import Event
 
 SCHEMA_PREFIX = "agencybus:/schemas/ids/"  # CloudEvents asks for an absolute URI; its last part is the schema id
@@ -285,7 +285,10 @@ class Publisher:
             traceparent=said.traceparent,
         )
         key_bytes = key.encode()
-        record = Outgoing(key_bytes, value, tuple(to_headers(envelope)))
+        try:
+            record = Outgoing(key_bytes, value, tuple(to_headers(envelope)))
+        except EnvelopeRefused as error:
+            raise Refused(f"{topic}: {error}.", field=error.field.removeprefix("ce_")) from error
         return topic, key_bytes, event_id, record
 
     def _type(self, model: type[Event]) -> tuple[str, str]:

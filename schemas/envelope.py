@@ -17,6 +17,8 @@ from schemas.errors import EnvelopeRefused
 
 CONTENT_TYPE = "application/avro"
 SOURCE_PREFIX = "/agencies/"
+MAX_ATTRIBUTE = 4_096
+"""Longest attribute in bytes: an id is repeated in the answer's causationid, which must fit a record as well."""
 Headers = Sequence[tuple[str, bytes | None]]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -131,12 +133,18 @@ def from_us(us: int) -> datetime:
 
 
 def to_headers(envelope: Envelope) -> list[tuple[str, bytes]]:
-    """Write an envelope as Kafka headers, UTF-8, absent attributes left out."""
+    """Write an envelope as Kafka headers, UTF-8, absent attributes left out.
+
+    Raises:
+        EnvelopeRefused: naming an attribute longer than `MAX_ATTRIBUTE`, which no reader would take.
+    """
     headers = [_SPECVERSION, _CONTENT]
     for header, value in zip(_HEADERS.values(), _ATTRIBUTES_OF(envelope), strict=True):
         if value is not None:
-            text = value if isinstance(value, str) else format_time(value)
-            headers.append((header, text.encode()))
+            raw = (value if isinstance(value, str) else format_time(value)).encode()
+            if len(raw) > MAX_ATTRIBUTE:
+                raise EnvelopeRefused(header, f"is longer than {MAX_ATTRIBUTE:,} bytes")
+            headers.append((header, raw))
     if envelope.seal is not None:
         headers.append(("seal", envelope.seal))
     return headers
@@ -189,6 +197,8 @@ def _text(name: str, raw: bytes | None, *, doubled: bool) -> str:
         raise EnvelopeRefused(name, "has no value")
     if doubled:
         raise EnvelopeRefused(name, "stands twice")
+    if len(raw) > MAX_ATTRIBUTE:
+        raise EnvelopeRefused(name, f"is longer than {MAX_ATTRIBUTE:,} bytes")
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -201,7 +201,13 @@ async def runner_of(world: World, kind: type[Runner] = Runner) -> AsyncIterator[
     await log.start()
     await producer.start()
     clock = SystemClock()
-    intake = Intake(graph, catalogue=catalogue, codec=codec, extracts=dict.fromkeys(world.inputs, lambda _: {}))
+    intake = Intake(
+        graph,
+        catalogue=catalogue,
+        codec=codec,
+        extracts=dict.fromkeys(world.inputs, lambda _: {}),
+        partitions=PARTITIONS,
+    )
     outputs = Outputs(
         producer,
         catalogue=catalogue,

@@ -17,7 +17,7 @@ from bus.middleware.retry import Kind
 from schemas.codec import Codec
 from schemas.envelope import fingerprint, to_us
 from tests.agents import births
-from tests.agents.world import CATALOGUE, CODEC, World
+from tests.agents.world import CATALOGUE, CODEC, PARTITIONS, World
 
 GRAPH = compiler.compile_file(PROCESSES / "birth.yaml", CATALOGUE)
 NOTIFIED = "health.birth.notified.v1"
@@ -25,7 +25,7 @@ NOTIFIED = "health.birth.notified.v1"
 
 def intake(graph: Graph = GRAPH, *, prefix: str = "", codec: Codec = CODEC) -> Intake:
     extracts = {topic: compiler.extract([graph], topic, CATALOGUE) for topic in graph.listens}
-    return Intake(graph, catalogue=CATALOGUE, codec=codec, extracts=extracts, prefix=prefix)
+    return Intake(graph, catalogue=CATALOGUE, codec=codec, extracts=extracts, partitions=PARTITIONS, prefix=prefix)
 
 
 def notified(case: str = "birth-1") -> Record:
@@ -111,3 +111,12 @@ def test_another_run_s_record_is_passed_over_without_being_looked_at(key: bytes 
 
 def test_a_record_of_the_own_run_is_taken() -> None:
     assert intake(prefix="birth-").read(notified(), []) is not None
+
+
+def test_an_event_on_another_partition_than_its_key_s_is_a_dead_letter() -> None:
+    """Its case would open there, and what follows lands elsewhere: it could never end."""
+    dead: list[Dead] = []
+    record = notified()
+    moved = replace(record, partition=1 - record.partition)
+    assert intake().read(moved, dead) is None
+    assert [(one.stage, one.error) for one in dead] == [("envelope", "EnvelopeRefused")]

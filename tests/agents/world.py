@@ -102,6 +102,7 @@ class Worker:
                 catalogue=CATALOGUE,
                 codec=CODEC,
                 extracts={t: compiler.extract([graph], t, CATALOGUE) for t in graph.listens},
+                partitions=PARTITIONS,
             ),
             log=self.log,
             outputs=Outputs(

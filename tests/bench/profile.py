@@ -178,7 +178,7 @@ async def _run(graph: Graph, units: Sequence[Fetched]) -> float:
     extracts = {topic: compiler.extract([graph], topic, catalogue) for topic in graph.listens}
     made = Runner(
         {graph.hash: graph},
-        intake=Intake(graph, catalogue=catalogue, codec=codec, extracts=extracts),
+        intake=Intake(graph, catalogue=catalogue, codec=codec, extracts=extracts, partitions=PARTITIONS),
         log=_Building(),
         outputs=Outputs(
             _Dropping(),

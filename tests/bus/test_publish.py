@@ -76,6 +76,7 @@ async def test_the_same_content_has_the_same_id_and_any_difference_another() -> 
         (Publication(event=NoteWritten(text="a"), case="c", time=datetime(2026, 1, 1)), "time"),
         (Publication(event=NoteWritten(text="unwritable"), case="c"), "data"),
         (Publication(event=NoteWritten(text="x" * 1_000_000), case="c"), "record"),
+        (Publication(event=NoteWritten(text="a"), case="c", id="x" * 5_000), "id"),
         (Publication(event=Foreign(), case="c"), "type"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.envelope import (
+    MAX_ATTRIBUTE,
     Envelope,
     fingerprint,
     format_time,
@@ -139,3 +141,14 @@ def test_the_agency_is_the_last_part_of_the_source() -> None:
 def test_a_fingerprint_tells_source_and_id_apart() -> None:
     assert fingerprint("a", "b") == "59b271ae1bbcb1d3"  # stored with effects: it may not change
     assert len({fingerprint("a", "bc"), fingerprint("ab", "c"), fingerprint("bc", "a")}) == 3
+
+
+def test_an_attribute_too_long_to_be_repeated_in_an_answer_is_refused_both_ways() -> None:
+    long = "x" * (MAX_ATTRIBUTE + 1)
+    fits = Envelope(id="x" * MAX_ATTRIBUTE, source="/agencies/a", type="t", time=datetime(2026, 1, 5, tzinfo=UTC))
+    assert from_headers(to_headers(fits)) == fits
+    with pytest.raises(EnvelopeRefused, match="ce_id: is longer"):
+        to_headers(replace(fits, id=long))
+    headers = [(name, long.encode() if name == "ce_id" else raw) for name, raw in to_headers(fits)]
+    with pytest.raises(EnvelopeRefused, match="ce_id: is longer"):
+        from_headers(headers)

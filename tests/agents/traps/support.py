@@ -208,7 +208,9 @@ async def owning(world: World, store: Store, log: MemoryCaseLog) -> tuple[Runner
         partitions=1,
         clock=clock,
     )
-    intake = Intake(graph, catalogue=catalogue, codec=codec, extracts=dict.fromkeys(world.inputs, lambda _: {}))
+    intake = Intake(
+        graph, catalogue=catalogue, codec=codec, extracts=dict.fromkeys(world.inputs, lambda _: {}), partitions=1
+    )
     runner = Runner({graph.hash: graph}, intake=intake, log=log, outputs=outputs, clock=clock, owner="test")
 
     async def floor(inputs: Sequence[Partition]) -> dict[Partition, int]:

@@ -82,7 +82,7 @@ async def test_F07_a_blip_while_decoding_skips_nothing() -> None:
     record = Record(TOPIC, 0, 0, 0, b"k", b"v", tuple(to_headers(envelope)))
     dead: list[Dead] = []
     with pytest.raises(ConnectionError):
-        Intake(world.graph(), catalogue=world.catalogue, codec=Away(), extracts={}).read(record, dead)  # type: ignore[arg-type]
+        Intake(world.graph(), catalogue=world.catalogue, codec=Away(), extracts={}, partitions=1).read(record, dead)  # type: ignore[arg-type]
     assert not dead
     app = stock()
     consumer = acking(app)
