@@ -1,4 +1,4 @@
-"""The workflow runner: decide, fence, send. Host-neutral; both hosts hand it one fetch at a time.
+"""The workflow runner: decide, fence, send. Host-neutral; both hosts hand it what they fetched since the last unit.
 
 For each unit: (1) take the records that are in time order and step their cases, in memory and pure; (2) wait for the
 outputs of the unit before; (3) append per case partition one fenced batch with the changed cases and the input

@@ -105,7 +105,7 @@ def _batch(rows: Sequence[tuple[bytes | None, bytes | None, list[Any]]]) -> byte
 @contextmanager
 def _watched(stages: Stages) -> Iterator[None]:
     undo = [
-        stages.wrap(intake, "_envelope", "envelope"),
+        stages.wrap(Intake, "_envelope", "envelope"),
         stages.wrap(intake, "fingerprint", "fingerprint"),
         stages.wrap(Codec, "decode", "decode value"),
         stages.wrap(Intake, "read", "intake, rest (extract, arrival)"),
