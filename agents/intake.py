@@ -6,12 +6,13 @@ be skipped in silence, so every refusal carries its stage and reason, and never 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from agents.graph import Graph, Json
 from agents.machine import Arrival
-from bus.message import Record
+from bus.message import Record, Unreadable
 from bus.middleware.retry import Kind
 from bus.partitioner import partition_for
 from schemas import names
@@ -22,6 +23,9 @@ from schemas.errors import EnvelopeRefused, SchemaSideError
 from schemas.event import Event
 
 Extract = Callable[[Event], dict[str, Json]]
+
+
+_log = logging.getLogger(__name__)
 
 
 class Dead(NamedTuple):
@@ -63,6 +67,10 @@ class Intake:
 
     def read(self, record: Record, dead: list[Dead]) -> Arrival | None:
         """The arrival, or None when the record is another run's or went to `dead`."""
+        if isinstance(record.value, Unreadable):  # before the prefix: whose it is cannot be told
+            _alarm(record, record.value)
+            dead.append(Dead(record, "batch", record.value.reason, Kind.INVALID))
+            return None
         if self._prefix and not (record.key or b"").startswith(self._prefix):
             return None
         known = self._types[record.topic]
@@ -98,3 +106,16 @@ class Intake:
         if record.partition != partition_for(key, self._partitions):
             raise EnvelopeRefused("key", "belongs to another partition than the one it stands on")
         return envelope
+
+
+def _alarm(record: Record, value: Unreadable) -> None:
+    """Bytes that no client can parse come from a broken or hostile producer: somebody must look."""
+    _log.error(
+        "%s[%d] offsets %d to %d are a dead letter: %s cannot be parsed (%s)",
+        record.topic,
+        record.partition,
+        value.first,
+        value.last,
+        value.scope,
+        value.reason,
+    )

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
 from bus.errors import Fenced, UsageError
-from bus.message import Headers, Message, Partition, Record
+from bus.message import Headers, Message, Partition, Record, Unreadable, UnreadableRecord
 from bus.pipeline import Again, Attempt, Pipeline
 from bus.ports import Consumer
 from schemas import names
@@ -62,8 +62,10 @@ def open_record(record: Record, *, catalogue: Catalogue, codec: Decoder) -> Mess
         EnvelopeRefused: the headers are no event of this topic's owner.
         NameRefused: the case id is none; answers to the event could not be published.
         UnknownType: the topic is in no catalogue.
-        Poison: the value does not decode.
+        Poison: the value does not decode. UnreadableRecord: not even the client could parse the record.
     """
+    if isinstance(record.value, Unreadable):
+        raise UnreadableRecord(record.value)
     envelope = from_headers(record.headers)
     known = catalogue.topic(record.topic)
     known.accept(envelope)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal, Self
 
 from schemas.envelope import Envelope
+from schemas.errors import Poison
 from schemas.event import Event
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -22,12 +24,53 @@ class Partition:
     number: int
 
 
+class Unreadable(bytes):
+    """Raw bytes that stand as `Record.value` where the client could not parse a record, or a whole batch.
+
+    Such a record's offset is `last`, its key is None and it has no headers: the next offset to read follows from it as
+    from any other record.
+
+    Args:
+        raw: what stands on the topic; of a batch its header too.
+        reason: why, as one word of `bus.transport.splitter`; never a part of the bytes.
+        scope: how much of the topic the bytes are.
+        first: offset of the first record in them. last: of the last.
+    """
+
+    reason: str
+    scope: Literal["record", "batch"]
+    first: int
+    last: int
+
+    def __new__(cls, raw: bytes, *, reason: str, scope: Literal["record", "batch"], first: int, last: int) -> Self:
+        """Mark `raw`."""
+        self = super().__new__(cls, raw)
+        self.reason = reason
+        self.scope = scope
+        self.first = first
+        self.last = last
+        return self
+
+
+class UnreadableRecord(Poison):
+    """A record that the client could not parse; its letter is of stage ``batch`` and names the reason.
+
+    Args:
+        value: what stands in its place.
+    """
+
+    def __init__(self, value: Unreadable) -> None:
+        super().__init__(f"{value.scope} of offsets {value.first} to {value.last}: {value.reason}")
+        self.reason = value.reason
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A record as it came off a topic.
 
     Args:
         timestamp: milliseconds since 1970; the broker's append time on bus topics.
+        value: `Unreadable` where the client could not parse it.
     """
 
     topic: str

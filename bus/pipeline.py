@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from bus.message import Message, Record
+from bus.message import Message, Record, Unreadable, UnreadableRecord
 from bus.middleware.dead_letter import DeadLetters, Failure
 from bus.middleware.dedupe import Seen, mark_of
 from bus.middleware.retry import Kind, RetryPolicy, classify
@@ -72,11 +72,10 @@ class Pipeline:
         try:
             message = self.opener(record)
         except SchemaSideError as error:
+            name = error.reason if isinstance(error, UnreadableRecord) else type(error).__name__
             self._bury(
                 record,
-                Failure(
-                    stage=stage_of(error), kind=Kind.INVALID, error=type(error).__name__, attempt=1, first=now, last=now
-                ),
+                Failure(stage=stage_of(error), kind=Kind.INVALID, error=name, attempt=1, first=now, last=now),
             )
             return None
         if self.seen.has(*mark_of(message)):
@@ -112,11 +111,14 @@ class Pipeline:
 
     def _bury(self, record: Record, failure: Failure) -> None:
         place = self.dead_letters.write(record, failure)
+        value = record.value
         _log.error(
-            "%s[%d] offset %d is a dead letter on %s: %s in %s (%s), try %d",
+            "%s[%d] %s is a dead letter on %s: %s in %s (%s), try %d",
             record.topic,
             record.partition,
-            record.offset,
+            f"{value.scope} of offsets {value.first} to {value.last}"
+            if isinstance(value, Unreadable)
+            else f"offset {record.offset}",
             place.topic,
             failure.error,
             failure.stage,
@@ -127,6 +129,8 @@ class Pipeline:
 
 def stage_of(error: SchemaSideError) -> str:
     """Where opening a record failed, in a word."""
+    if isinstance(error, UnreadableRecord):
+        return "batch"
     if isinstance(error, EnvelopeRefused | NameRefused):
         return "envelope"
     return "type" if isinstance(error, UnknownType) else "decode"

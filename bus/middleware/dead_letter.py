@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bus.message import Outgoing, Partition, Record
+from bus.message import Outgoing, Partition, Record, Unreadable
 from bus.middleware.retry import Kind
 from bus.partitioner import partition_for
 from schemas.envelope import format_time, from_ms
@@ -33,11 +33,13 @@ class Failure:
     """What is told of a failed record.
 
     Args:
-        stage: where it failed. ``envelope`` (headers), ``type`` (no such event), ``decode`` (the value); then, in the
-            SDK, ``handler``; in a workflow ``case`` (no step takes it) or ``emit`` (what would follow cannot be built).
+        stage: where it failed. ``batch`` (the client could not parse it), ``envelope`` (headers), ``type`` (no such
+            event), ``decode`` (the value); then, in the SDK, ``handler``; in a workflow ``case`` (no step takes it) or
+            ``emit`` (what would follow cannot be built).
         kind: see `Kind`.
-        error: class name of the error; of stage ``case`` the machine's reason (``late``, ``unopened``,
-            ``unexpected``, ...), of ``emit`` the field at fault. Never an error's text, which may quote the payload.
+        error: class name of the error; of stage ``batch`` the splitter's reason, of ``case`` the machine's (``late``,
+            ``unopened``, ``unexpected``, ...), of ``emit`` the field at fault. Never an error's text, which may quote
+            the payload.
         attempt: the try that failed last, from 1.
         first: when it was first tried. last: when it was given up.
     """
@@ -66,6 +68,7 @@ def dead_record(record: Record, failure: Failure, *, group: str) -> Outgoing:
 
     A record that leaves no room for ours (up to 1,048,588 bytes reach a topic, far more when compressed) is left where
     it stands: its letter has no value and no headers of it, no key beyond 1 KiB, and says so in ``dead_left_out``.
+    What the client could not parse also tells ``dead_scope``, ``dead_first_offset`` and ``dead_last_offset``.
 
     Args:
         record: the one that failed.
@@ -85,10 +88,16 @@ def dead_record(record: Record, failure: Failure, *, group: str) -> Outgoing:
         "first": format_time(failure.first),
         "last": format_time(failure.last),
     }
+    if isinstance(record.value, Unreadable):
+        told |= {
+            "scope": record.value.scope,
+            "first_offset": str(record.value.first),
+            "last_offset": str(record.value.last),
+        }
     ours = tuple((PREFIX + name, text.encode()) for name, text in told.items())
     size = _size(record)
     if size <= _ROOM:
-        return Outgoing(record.key, record.value, record.headers + ours)
+        return Outgoing(record.key, None if record.value is None else bytes(record.value), record.headers + ours)
     key = record.key if len(record.key or b"") <= _LONGEST_KEY else None
     return Outgoing(key, None, (*ours, (PREFIX + "left_out", str(size).encode())))
 

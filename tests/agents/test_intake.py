@@ -12,7 +12,7 @@ from agents import compile as compiler
 from agents.graph import Graph
 from agents.intake import Dead, Intake
 from agents.worker import PROCESSES
-from bus.message import Record
+from bus.message import Record, Unreadable
 from bus.middleware.retry import Kind
 from schemas.codec import Codec
 from schemas.envelope import fingerprint, to_us
@@ -107,6 +107,19 @@ def test_another_run_s_record_is_passed_over_without_being_looked_at(key: bytes 
     record = replace(notified(), key=key, headers=(), value=b"junk")
     assert intake(prefix="run-1-", codec=Blind(CATALOGUE)).read(record, dead) is None
     assert dead == []
+
+
+@pytest.mark.parametrize("prefix", ["", "run-1-"])
+def test_what_no_client_could_parse_is_a_dead_letter_of_every_run_and_an_alarm(
+    prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead: list[Dead] = []
+    value = Unreadable(b"secret", reason="header-key", scope="batch", first=3, last=7)
+    record = replace(notified(), offset=7, key=None, headers=(), value=value)
+    assert intake(prefix=prefix).read(record, dead) is None
+    assert dead == [Dead(record, "batch", "header-key", Kind.INVALID)]
+    assert "offsets 3 to 7 are a dead letter" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_a_record_of_the_own_run_is_taken() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from bus.consume import Subscription, open_record
 from bus.errors import Refused, Unreachable, UsageError
-from bus.message import Outgoing, Partition, Record
+from bus.message import Outgoing, Partition, Record, Unreadable, UnreadableRecord
 from bus.middleware.dead_letter import DeadLetters
 from bus.middleware.dedupe import MemorySeen
 from bus.middleware.retry import RetryPolicy
@@ -198,6 +198,12 @@ def test_a_record_opens_only_as_its_topic_s_owner_wrote_it(record: Outgoing, err
     stored = Record(TOPIC, 0, 0, 0, record.key, record.value, record.headers)
     with pytest.raises(error):
         open_record(stored, catalogue=CATALOGUE, codec=PlainCodec())
+
+
+def test_what_no_client_could_parse_does_not_open_whatever_else_the_record_says() -> None:
+    value = Unreadable(outgoing("e").value or b"", reason="header-key", scope="record", first=3, last=3)
+    with pytest.raises(UnreadableRecord, match="header-key"):
+        open_record(Record(TOPIC, 0, 3, 0, b"c", value, outgoing("e").headers), catalogue=CATALOGUE, codec=PlainCodec())
 
 
 def test_an_unknown_topic_is_an_unknown_type() -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.message import Outgoing, Partition, Record
+from bus.message import Outgoing, Partition, Record, Unreadable
 from bus.middleware.dead_letter import DeadLetters, Failure, dead_record, place_of
 from bus.middleware.retry import Kind
 from bus.partitioner import partition_for
@@ -36,6 +36,16 @@ def test_bytes_and_headers_stay_and_place_and_cause_are_added() -> None:
         "dead_first": b"2026-01-05T08:00:00.000000Z",
         "dead_last": b"2026-01-05T08:00:03.000000Z",
     }
+
+
+def test_the_letter_of_what_no_client_could_parse_names_its_scope_and_offsets_and_keeps_the_bytes() -> None:
+    value = Unreadable(b"\xff raw", reason="header-key", scope="batch", first=15, last=17)
+    letter = dead_record(replace(RECORD, key=None, value=value, headers=()), FAILURE, group="g")
+    told = dict(letter.headers)
+    assert (told["dead_scope"], told["dead_first_offset"], told["dead_last_offset"]) == (b"batch", b"15", b"17")
+    assert letter.value == value
+    assert type(letter.value) is bytes
+    assert not {"dead_scope", "dead_first_offset"} & dict(dead_record(RECORD, FAILURE, group="g").headers).keys()
 
 
 @given(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bus.message import Message, Outgoing, Partition, Receipt, Record
+from bus.message import Message, Outgoing, Partition, Receipt, Record, Unreadable, UnreadableRecord
 from schemas.envelope import Envelope
 from tests.bus.support import TOPIC, NoteWritten
 
@@ -40,3 +40,12 @@ def test_a_message_tells_the_case_and_when_the_fact_happened_not_when_it_was_app
     record = Record(TOPIC, 0, 0, 1_800_000_000_000, b"key", b"", ())
     message = Message(NoteWritten(text="a"), envelope, record)
     assert (message.case, message.time) == (case, WHEN)
+
+
+def test_unreadable_bytes_are_bytes_that_know_their_offsets_and_reason_and_their_error_quotes_none_of_them() -> None:
+    value = Unreadable(b"secret", reason="header-key", scope="batch", first=3, last=7)
+    assert value == b"secret"
+    assert (value.reason, value.scope, value.first, value.last) == ("header-key", "batch", 3, 7)
+    error = UnreadableRecord(value)
+    assert str(error) == "batch of offsets 3 to 7: header-key"
+    assert error.reason == "header-key"

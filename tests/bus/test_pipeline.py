@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from bus.errors import Refused, Unreachable
-from bus.message import Message, Outgoing, Partition, Record
+from bus.message import Message, Outgoing, Partition, Record, Unreadable, UnreadableRecord
 from bus.middleware.dead_letter import DeadLetters
 from bus.middleware.dedupe import MemorySeen
 from bus.middleware.retry import RetryPolicy
@@ -63,6 +64,19 @@ def test_a_record_that_does_not_open_is_a_dead_letter_at_once(error: SchemaSideE
     told = dict(desk.letters[0].headers)
     assert (told["dead_stage"], told["dead_kind"], told["dead_attempt"]) == (stage, b"invalid", b"1")
     assert not any(b"secret" in (value or b"") for _, value in desk.letters[0].headers)
+
+
+def test_what_no_client_could_parse_is_a_letter_of_its_reason_and_an_alarm_with_its_offsets(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    value = Unreadable(b"secret", reason="header-key", scope="batch", first=3, last=7)
+    desk = Desk(UnreadableRecord(value))
+    with caplog.at_level(logging.ERROR):
+        assert desk.pipeline.begin(replace(RECORD, offset=7, key=None, value=value, headers=())) is None
+    told = dict(desk.letters[0].headers)
+    assert (told["dead_stage"], told["dead_error"], told["dead_kind"]) == (b"batch", b"header-key", b"invalid")
+    assert "batch of offsets 3 to 7 is a dead letter on g.dead: header-key" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_an_event_is_handled_once() -> None:
