@@ -29,7 +29,7 @@ test: check                   ## everything, real Kafka included
 unit: $(VENV)/.ready          ## seconds, no broker
 	$(BIN)/python -m pytest -m "not kafka and not torture"
 
-torture: $(VENV)/.ready       ## kills and hostile input; SCALE=10 for more
+torture: $(VENV)/.ready       ## every bar in full, as one table and torture.json; SCALE=10 for more, SEED= for others
 	SCALE=$(SCALE) $(BIN)/python -m pytest -m torture -s
 
 bench: $(VENV)/.ready         ## ratios to named peers, JSON on stdout
