@@ -136,6 +136,7 @@ def standard() -> Catalogue:
             birth.IdentityEntered,
             birth.BenefitAssigned,
             bus_events.DeadlineMissed,
+            bus_events.OperatorActed,
             recorded.ActivityRecorded,
             recorded.ActivityFollowed,
         )

@@ -55,6 +55,16 @@ VALID: dict[str, dict[str, Any]] = {
         "assigned_on": "2026-01-08",
     },
     "deadline.missed": {"process": "birth", "step": "registered", "owner": "justice", "due": "2026-01-06T00:00:00Z"},
+    "operator.acted": {
+        "action": "00c0ffee00c0ffee",
+        "act": "drop",
+        "group": "workflow.birth",
+        "part": 1,
+        "planned": 1,
+        "letters": ["0123456789abcdef"],
+        "by": "operator",
+        "reason": "sent again by the clinic",
+    },
     "activity.recorded": {
         "run": "run-1",
         "activity": "Confirmation of receipt",

@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import Field
 
 from schemas.birth import BenefitAssigned, BirthNotified, BirthRegistered, IdentityEntered, Sex
-from schemas.bus_events import DeadlineMissed
+from schemas.bus_events import DeadlineMissed, OperatorAct, OperatorActed
 from schemas.documents import DocumentIssued, DocumentRevoked
 from schemas.event import Event, Part, PersonalData
 from schemas.fields import Moment
@@ -135,6 +135,16 @@ EVENTS: list[Event] = [
     IdentityEntered(person="AZ-0003", document_number="I-1", entered_on=DAY),
     BenefitAssigned(person="AZ-0003", request_id="r-1", amount=Decimal("600.00"), currency="AZN", assigned_on=DAY),
     DeadlineMissed(process="birth", step="registered", owner="justice", due=NOW),
+    OperatorActed(
+        action="00c0ffee00c0ffee",
+        act=OperatorAct.REDRIVE,
+        group="workflow.birth",
+        part=1,
+        planned=2,
+        letters=["0123456789abcdef", "fedcba9876543210"],
+        by="operator@night-shift",
+        reason="contract deployed",
+    ),
     ActivityRecorded(run="r", activity="a", sequence=1, last=False, deadline=NOW, attributes={"org:x": "ü", "k": ""}),
     ActivityFollowed(run="r", activity="a", sequence=2**31 - 1, last=True),
     Everything(
