@@ -17,7 +17,7 @@ from bus.ports import TopicState
 Level = Literal["error", "warning"]
 LONGEST_INPUT_MS = 30 * 86_400_000  # a closed case is remembered 35 days (agents.runner), five of them for a redrive
 _SAFE_REPLICAS = 3
-_INTERNAL = ("cases", "archive", "dead")
+_INTERNAL = ("cases", "archive", "dead", "parked")
 # Kafka's own topics hold commits and producer epochs; with one replica they die with one disk (Kafka documentation).
 _BROKER_REPLICATION = ("offsets.topic.replication.factor", "transaction.state.log.replication.factor")
 
@@ -116,10 +116,10 @@ def check_group(
                 "Recreate those that differ; a case must stand on one partition number everywhere.",
             )
         )
-    for role in ("cases", "archive"):
+    for role in ("cases", "archive", "parked"):
         topic = topics.get(f"{group}.{role}")
         if topic is not None and topic.config.get("cleanup.policy", "delete") != "compact":
-            message = f"{topic.name} is not compacted: open cases would be deleted by age."
+            message = f"{topic.name} is not compacted: what still waits in it would be deleted by age."
             found.append(Verdict("error", "not-compacted", topic.name, message, "Run `agencybus topics apply`."))
     for name in inputs:
         if name in topics and _beyond_horizon(topics[name]):

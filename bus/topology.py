@@ -33,13 +33,14 @@ _UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([mhd])")
 _GROUP = re.compile(r"[a-z][a-z0-9-]*(?:\.[a-z0-9][a-z0-9-]*)*")
 _TIMESTAMPS = {"append": "LogAppendTime", "create": "CreateTime"}
-Role = Literal["event", "schemas", "cases", "archive", "dead"]
+Role = Literal["event", "schemas", "cases", "archive", "dead", "parked"]
 _COMPACT = {"cleanup.policy": "compact", "retention.ms": str(FOREVER)}
 # A dead letter waits until someone has seen it, whatever its age.
 _INTERNAL: dict[Role, dict[str, str]] = {
     "archive": _COMPACT,
     "cases": _COMPACT,
     "dead": {"cleanup.policy": "delete", "retention.ms": str(FOREVER)},
+    "parked": _COMPACT,
 }
 
 
@@ -93,7 +94,7 @@ class Topic(Shape):
 
 
 class GroupEntry(_Part):
-    """A workflow's consumer group; it gets the topics <group>.cases, .archive and .dead."""
+    """A workflow's consumer group; it gets the topics <group>.cases, .archive, .dead and .parked."""
 
     inputs: Annotated[tuple[str, ...], Field(min_length=1, max_length=200)]
     """Topics the workflow listens to; their partition counts must be equal."""
@@ -172,7 +173,7 @@ def of(found: Document[TopologyFile], catalogue: Catalogue) -> Topology:
 
 
 def group_topics(group: str, like: Wanted) -> tuple[Wanted, ...]:
-    """The internal topics of a workflow's group: its case log, the archive of closed cases, its dead letters.
+    """The internal topics of a workflow's group: its case log, closed cases, dead letters, what is parked.
 
     Args:
         group: the consumer group.

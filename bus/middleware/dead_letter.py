@@ -1,9 +1,9 @@
 """Puts a record that cannot be handled on ``<group>.dead``, bytes unchanged, with where and why in headers.
 
 Called by `bus.pipeline` for the SDK's subscriptions, by `bus.core` which assembles them, and by `agents.outputs` for
-workflows. The traps it avoids: losing the original bytes or headers (a redrive needs both), personal data in an error
-text (only names and positions are written), acknowledging before the dead letter is stored, and a record so large that
-its dead letter is refused, which would stop its readers for good.
+workflows. A letter's identity is its ``dead_id``. The traps it avoids: losing the original bytes or headers (a redrive
+needs both), personal data in an error text (only names and positions are written), acknowledging before the dead letter
+is stored, and a record so large that its dead letter is refused, which would stop its readers for good.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 from bus.message import Outgoing, Partition, Record, Unreadable
 from bus.middleware.retry import Kind
@@ -19,7 +20,7 @@ from schemas.envelope import format_time, from_ms
 
 SUFFIX = ".dead"
 PREFIX = "dead_"
-_ROOM = 950_000  # bytes of a record that fit into a letter; what producers take (`transport.rules`) less our headers
+ROOM = 950_000  # bytes of a record that fit into a letter; what producers take (`transport.rules`) less our headers
 _LONGEST_KEY = 1024  # far beyond a case id
 
 
@@ -63,7 +64,19 @@ def place_of(record: Record, *, group: str, partitions: int) -> Partition:
     return Partition(dead_topic(group), partition_for(record.key or b"", partitions))
 
 
-def dead_record(record: Record, failure: Failure, *, group: str) -> Outgoing:
+def letter_id(record: Record, *, group: str, redrive: int = 0) -> str:
+    """The identity of a dead letter, 16 hex digits: the same when a crash has it written twice; readers fold the two.
+
+    Args:
+        record: the original.
+        group: the consumer group that gave it up.
+        redrive: how often it had been redriven before.
+    """
+    said = (group, record.topic, str(record.partition), str(record.offset), str(redrive))
+    return sha256("\0".join(said).encode()).hexdigest()[:16]
+
+
+def dead_record(record: Record, failure: Failure, *, group: str, redrive: int = 0) -> Outgoing:
     """The dead letter of `record`: key, value and headers as they were, our ``dead_`` headers after them.
 
     A record that leaves no room for ours (up to 1,048,588 bytes reach a topic, far more when compressed) is left where
@@ -74,8 +87,10 @@ def dead_record(record: Record, failure: Failure, *, group: str) -> Outgoing:
         record: the one that failed.
         failure: what is told of it.
         group: the consumer group that gave it up.
+        redrive: how often it had been redriven before.
     """
     told = {
+        "id": letter_id(record, group=group, redrive=redrive),
         "group": group,
         "topic": record.topic,
         "partition": str(record.partition),
@@ -88,6 +103,8 @@ def dead_record(record: Record, failure: Failure, *, group: str) -> Outgoing:
         "first": format_time(failure.first),
         "last": format_time(failure.last),
     }
+    if redrive:
+        told["redrive"] = str(redrive)
     if isinstance(record.value, Unreadable):
         told |= {
             "scope": record.value.scope,
@@ -96,7 +113,7 @@ def dead_record(record: Record, failure: Failure, *, group: str) -> Outgoing:
         }
     ours = tuple((PREFIX + name, text.encode()) for name, text in told.items())
     size = _size(record)
-    if size <= _ROOM:
+    if size <= ROOM:
         return Outgoing(record.key, None if record.value is None else bytes(record.value), record.headers + ours)
     key = record.key if len(record.key or b"") <= _LONGEST_KEY else None
     return Outgoing(key, None, (*ours, (PREFIX + "left_out", str(size).encode())))
@@ -122,8 +139,14 @@ class DeadLetters:
     append: Callable[[Partition, Sequence[Outgoing]], int]
     partitions: Callable[[str], int]
 
-    def write(self, record: Record, failure: Failure) -> Partition:
-        """Store the dead letter; only then may the record be acknowledged. Returns where it stands."""
+    def write(self, record: Record, failure: Failure, *, redrive: int = 0) -> Partition:
+        """Store the dead letter; only then may the record be acknowledged. Returns where it stands.
+
+        Args:
+            record: as it was read.
+            failure: what is told of it.
+            redrive: how often it had been redriven before.
+        """
         place = place_of(record, group=self.group, partitions=self.partitions(dead_topic(self.group)))
-        self.append(place, [dead_record(record, failure, group=self.group)])
+        self.append(place, [dead_record(record, failure, group=self.group, redrive=redrive)])
         return place

@@ -81,7 +81,8 @@ class World:
         admin = KafkaAdmin(self.bootstrap)
         for name in (*self.inputs, self.topic("ordered")):
             admin.create(TopicState(name, partitions, 1, {"message.timestamp.type": "LogAppendTime"}))
-        admin.create(TopicState(f"{self.group}.cases", partitions, 1, {"cleanup.policy": "compact"}))
+        for kind in ("cases", "parked"):
+            admin.create(TopicState(f"{self.group}.{kind}", partitions, 1, {"cleanup.policy": "compact"}))
         for kind in ("archive", "dead"):
             admin.create(TopicState(f"{self.group}.{kind}", partitions, 1))
         admin.close()

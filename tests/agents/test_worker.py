@@ -29,7 +29,7 @@ class Joined(Exception):
 def cluster(monkeypatch: pytest.MonkeyPatch) -> MemoryCluster:
     """A cluster as `topics apply` leaves it; beyond the checks, connecting raises Joined."""
     made = memory_cluster(*GRAPH.listens, *GRAPH.emits, f"{GROUP}.dead", "_schemas", partitions=4)
-    for role in ("cases", "archive"):
+    for role in ("cases", "archive", "parked"):
         made.admin().create(TopicState(f"{GROUP}.{role}", 4, 1, {"cleanup.policy": "compact"}))
 
     def join(*_: object) -> None:

@@ -56,7 +56,12 @@ class World:
     owners: dict[int, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        topics = [*sorted(self.graph.listens | self.graph.emits), f"{GROUP}.archive", f"{GROUP}.dead"]
+        topics = [
+            *sorted(self.graph.listens | self.graph.emits),
+            f"{GROUP}.archive",
+            f"{GROUP}.dead",
+            f"{GROUP}.parked",
+        ]
         self.cluster = memory_cluster(*topics, partitions=PARTITIONS)
         self.cluster.clock = self.clock
 

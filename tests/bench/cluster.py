@@ -61,7 +61,7 @@ class Cluster:
 
     def create_group_topics(self, group: str) -> None:
         """What a workflow worker's group needs of its own."""
-        self.create(f"{group}.cases", f"{group}.archive", compact=True)
+        self.create(f"{group}.cases", f"{group}.archive", f"{group}.parked", compact=True)
         self.create(f"{group}.dead")
 
     def ends(self, topic: str) -> dict[Partition, int]:

@@ -3,12 +3,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.message import Outgoing, Partition, Record, Unreadable
-from bus.middleware.dead_letter import DeadLetters, Failure, dead_record, place_of
+from bus.middleware.dead_letter import DeadLetters, Failure, dead_record, letter_id, place_of
 from bus.middleware.retry import Kind
 from bus.partitioner import partition_for
 from bus.transport.rules import check_sizes
@@ -24,6 +25,7 @@ def test_bytes_and_headers_stay_and_place_and_cause_are_added() -> None:
     letter = dead_record(RECORD, FAILURE, group="g")
     assert (letter.key, letter.value, letter.headers[:3]) == (RECORD.key, RECORD.value, RECORD.headers)
     assert dict(letter.headers[3:]) == {
+        "dead_id": b"28c982454caca908",
         "dead_group": b"g",
         "dead_topic": b"a.b.c.v1",
         "dead_partition": b"2",
@@ -36,6 +38,21 @@ def test_bytes_and_headers_stay_and_place_and_cause_are_added() -> None:
         "dead_first": b"2026-01-05T08:00:00.000000Z",
         "dead_last": b"2026-01-05T08:00:03.000000Z",
     }
+
+
+def test_a_letter_has_one_identity_per_group_place_and_redrive_and_says_how_often_it_came_back() -> None:
+    known = sha256(b"g\x00a.b.c.v1\x002\x0017\x000").hexdigest()[:16]
+    later = replace(FAILURE, attempt=9, last=WHEN + timedelta(days=1))
+    assert dict(dead_record(RECORD, later, group="g").headers)["dead_id"] == known.encode()
+    assert letter_id(RECORD, group="g") == known
+    redriven = dict(dead_record(RECORD, FAILURE, group="g", redrive=2).headers)
+    assert (redriven["dead_id"], redriven["dead_redrive"]) == (
+        letter_id(RECORD, group="g", redrive=2).encode(),
+        b"2",
+    )
+    moved = [replace(RECORD, offset=18), replace(RECORD, partition=1), replace(RECORD, topic="a.b.c.v2")]
+    ids = {known, letter_id(RECORD, group="h"), letter_id(RECORD, group="g", redrive=2)}
+    assert len(ids | {letter_id(record, group="g") for record in moved}) == 6
 
 
 def test_the_letter_of_what_no_client_could_parse_names_its_scope_and_offsets_and_keeps_the_bytes() -> None:

@@ -101,13 +101,13 @@ def rules(topics: dict[str, TopicState], outputs: tuple[str, ...] = ()) -> list[
     return [(verdict.rule, verdict.subject) for verdict in found]
 
 
-@pytest.mark.parametrize("name", [INPUTS[0], f"{GROUP}.cases", f"{GROUP}.dead", ANY])
+@pytest.mark.parametrize("name", [INPUTS[0], f"{GROUP}.cases", f"{GROUP}.dead", f"{GROUP}.parked", ANY])
 def test_a_missing_topic_is_an_error_f27(name: str) -> None:
     left = {key: value for key, value in TOPICS.items() if key != name}
     assert rules(left, outputs=(ANY,)) == [("missing-topic", name)]
 
 
-@pytest.mark.parametrize("name", [INPUTS[1], f"{GROUP}.cases", f"{GROUP}.archive"])
+@pytest.mark.parametrize("name", [INPUTS[1], f"{GROUP}.cases", f"{GROUP}.archive", f"{GROUP}.parked"])
 def test_another_partition_count_is_an_error_f26(name: str) -> None:
     assert rules({**TOPICS, name: replace(TOPICS[name], partitions=7)}) == [("partition-mismatch", GROUP)]
 
@@ -116,8 +116,9 @@ def test_the_partition_count_of_an_output_is_free() -> None:
     assert rules({**TOPICS, ANY: replace(TOPICS[ANY], partitions=7)}, outputs=(ANY,)) == []
 
 
-def test_a_case_log_that_is_deleted_by_age_is_an_error() -> None:
-    name = f"{GROUP}.cases"
+@pytest.mark.parametrize("role", ["cases", "archive", "parked"])
+def test_a_log_of_the_group_that_is_deleted_by_age_is_an_error(role: str) -> None:
+    name = f"{GROUP}.{role}"
     loose = replace(TOPICS[name], config={**TOPICS[name].config, "cleanup.policy": "delete"})
     assert rules({**TOPICS, name: loose}) == [("not-compacted", name)]
 

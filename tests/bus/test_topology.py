@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_the_standard_file_covers_the_catalogue_schemas_and_the_groups() -> None
     events = {name for name, topic in found.wanted.items() if topic.role == "event"}
     assert events == {kind.topic for kind in CATALOGUE.types()}
     assert found.wanted["_schemas"].partitions == 1
-    assert {f"workflow.birth.{role}" for role in ("cases", "archive", "dead")} <= set(found.wanted)
+    assert {f"workflow.birth.{role}" for role in ("cases", "archive", "dead", "parked")} <= set(found.wanted)
     assert all(found.wanted[kind.topic].owner == kind.agency for kind in CATALOGUE.types())
 
 
@@ -48,6 +49,7 @@ def test_internal_topics_have_the_partitions_of_the_inputs_and_keep_what_matters
     cases, dead = states["workflow.birth.cases"], states["workflow.birth.dead"]
     assert cases.partitions == dead.partitions == 12
     assert cases.config["cleanup.policy"] == states["workflow.birth.archive"].config["cleanup.policy"] == "compact"
+    assert states["workflow.birth.parked"] == replace(cases, name="workflow.birth.parked")
     assert (dead.config["cleanup.policy"], dead.config["retention.ms"]) == ("delete", "-1")
 
 
@@ -55,7 +57,7 @@ def test_a_group_made_at_run_time_gets_the_same_topics() -> None:
     found = read(GOOD)
     states = found.states(3)
     made = topology.group_states("workflow.birth", states["health.birth.notified.v1"])
-    assert list(made) == [states[f"workflow.birth.{role}"] for role in ("archive", "cases", "dead")]
+    assert list(made) == [states[f"workflow.birth.{role}"] for role in ("archive", "cases", "dead", "parked")]
     assert all(isinstance(state, TopicState) for state in made)
 
 

@@ -108,7 +108,7 @@ def shares(assignor: Any, cluster: Cluster, members: int) -> list[dict[str, set[
 
 def test_F26_topics_whose_partition_counts_differ_are_refused_at_start() -> None:
     world = World(NOWHERE, "a")
-    own = [f"{world.group}.{kind}" for kind in ("cases", "archive", "dead")]
+    own = [f"{world.group}.{kind}" for kind in ("cases", "archive", "dead", "parked")]
     counts = {TOPIC: 4, world.topic("ordered"): 4, **dict.fromkeys(own, 4)}
 
     def start(answered: int) -> None:
