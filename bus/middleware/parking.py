@@ -23,7 +23,7 @@ from bus.middleware.retry import Kind
 
 SUFFIX = ".parked"
 QUEUED = "queued"  # stage of an entry that did not fail: it stands behind one that did
-_VERSION = 1
+_VERSION = 2  # not 1: rows stand in case logs too, where 0.1.0 reads 1 as a case and must see that it is none
 _LENGTH = struct.Struct(">BI")  # version, bytes of the JSON head
 _COMMAND = b"!"  # no topic begins with it, so no entry's key does
 

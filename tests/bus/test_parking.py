@@ -117,7 +117,7 @@ def test_any_bytes_are_read_or_refused_by_name(raw: bytes, version: int) -> None
 
 
 def test_a_row_of_a_newer_version_is_refused_not_taken_for_damage() -> None:
-    for newer in (b"\x02" + pack(ENTRY)[1:], b"\x02"):
+    for newer in (b"\x03" + pack(ENTRY)[1:], b"\x03"):
         with pytest.raises(Refused, match="newer version"):
             unpack(newer)
         with pytest.raises(Refused, match="newer version"):
