@@ -19,7 +19,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
-from agents.membership import HostSettings, end_when_membership_is_lost, floors, from_kafka
+from agents.health import RELEASE, Pulse
+from agents.membership import HostSettings, end_when_membership_is_lost, floors, from_kafka, known_ends
+from agents.phases import take_over, take_unit
 from agents.runner import Runner
 from agents.unit import Fetched
 from bus.errors import Fenced, Unreachable
@@ -38,13 +40,22 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     Args:
         settings: group, topics, timeouts. runner: what handles the units.
         ready: called each time the assignment has been taken over, with the case partitions owned.
+        pulse: where it notes what it does; None for one that nobody reads.
     """
 
     name = "aiokafka"
 
-    def __init__(self, settings: HostSettings, runner: Runner, *, ready: Callable[[Sequence[int]], None]) -> None:
+    def __init__(
+        self,
+        settings: HostSettings,
+        runner: Runner,
+        *,
+        ready: Callable[[Sequence[int]], None],
+        pulse: Pulse | None = None,
+    ) -> None:
         self._settings = settings
         self._runner = runner
+        self._pulse = pulse or Pulse(time.monotonic)
         self._ready = ready
         self._consumer: Any = None
         self._turn = 0  # counts revocations and assignments: what was begun in another turn is void
@@ -83,7 +94,7 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                     if turn == self._turn:
                         fetches, self._fetches = self._fetches, []
                         self._mailed.clear()
-                        await self._runner.handle(*fetches)
+                        await take_unit(self._runner, fetches, self._pulse)
                 if time.monotonic() - committed_at >= COMMIT_EVERY_S:
                     await self._commit()
                     committed_at = time.monotonic()
@@ -99,13 +110,15 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:  # noqa: ARG002  # all go at once
         """Called while still a member: finish the unit under way, commit it, and stop working."""
         self._begin_turn()
-        async with self._unit:
-            try:
-                await self._runner.finish()
-                await self._commit()
-                await self._runner.released()
-            except Exception as error:  # noqa: BLE001  # aiokafka would log it and go on; the loop raises it
-                self._failure = error
+        with self._pulse.busy(RELEASE):
+            async with self._unit:
+                try:
+                    await self._runner.finish()
+                    await self._commit()
+                    await self._runner.released()
+                except Exception as error:  # noqa: BLE001  # aiokafka would log it and go on; the loop raises it
+                    self._failure = error
+        self._pulse.lost()
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:  # noqa: ARG002  # read later
         """Called before this member heartbeats: only note it; the loop takes over."""
@@ -122,7 +135,7 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         s = self._settings
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=s.bootstrap,
-            client_id=f"{s.group}-{s.instance or 'worker'}",
+            client_id=s.client_id,
             group_id=s.group,
             group_instance_id=s.instance,
             enable_auto_commit=False,
@@ -133,7 +146,7 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             session_timeout_ms=s.session_timeout_ms,
             heartbeat_interval_ms=s.heartbeat_ms,
             rebalance_timeout_ms=s.rebalance_timeout_ms,
-            max_poll_interval_ms=s.rebalance_timeout_ms,
+            max_poll_interval_ms=s.max_poll_interval_ms,
             fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         try:
@@ -148,10 +161,13 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         turn = self._turn
         numbers = sorted({tp.partition for tp in self._consumer.assignment()})
         try:
-            seeks = await self._runner.assigned(
+            seeks = await take_over(
+                self._runner,
                 numbers,
+                self._pulse,
                 floor=lambda inputs: floors(self._consumer, inputs),
                 still_mine=lambda: self._turn == turn,
+                limit_s=self._settings.recovery_s,
             )
         except Fenced:
             if self._turn == turn:
@@ -196,7 +212,10 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         if not wanted or len(self._fetches) >= JOIN:
             return None
         found = await self._consumer.getmany(*wanted, timeout_ms=FETCH_WAIT_MS)
-        return from_kafka(self._consumer, found, wanted, self._fetched_to) if self._fetched_to else None
+        if not self._fetched_to:
+            return None
+        self._pulse.saw(known_ends(self._consumer, wanted))
+        return from_kafka(self._consumer, found, wanted, self._fetched_to)
 
     async def _commit(self) -> None:
         offsets = {TopicPartition(p.topic, p.number): o for p, o in self._runner.committable().items()}
@@ -206,6 +225,7 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             return
         try:
             await self._consumer.commit(offsets)
+            self._pulse.committed({Partition(tp.topic, tp.partition): offset for tp, offset in offsets.items()})
         except (kafka_errors.CommitFailedError, kafka_errors.IllegalStateError, kafka_errors.RebalanceInProgressError):
             return  # the group is moving; the positions record is the truth, commits are for lag tools
         except kafka_errors.KafkaError as error:

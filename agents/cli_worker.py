@@ -1,14 +1,14 @@
 """`agencybus worker run`: a workflow worker in the foreground, restarted with backoff when it ends by a failure.
 
-Registered by `agents.commands`. The trap it avoids: faust's own supervisor restarts a hundred times a second without
-backoff (F42), and restarts inside a process keep its stale memory (F65); here each try is a clean process.
+Registered by `agents.commands`; the command is two processes, `agents.supervisor` and the child that works. The trap it
+avoids: threads of the clients that keep a failed child half alive; whatever goes wrong ends it at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -17,12 +17,9 @@ from typing import Annotated
 
 import typer
 
-from bus.children import command
+from agents.supervisor import CHILD, Supervisor
 from bus.cli import context, options
-
-FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S = 0.5, 30.0, 60.0
-_SLICE_S = 0.1
-CHILD = "AGENCYBUS_WORKER_CHILD"  # the supervisor's pid, for the process it starts; no setting of a user's
+from bus.errors import BusError
 
 app = typer.Typer(name="worker", help="Run workflows.", no_args_is_help=True)
 
@@ -37,9 +34,17 @@ def run(
     case_prefix: Annotated[str, typer.Option(help="Take only cases whose id begins with this.")] = "",
     instance: Annotated[str | None, typer.Option(help="Static member name, kept over restarts.")] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Written when the worker is ready.")] = None,
+    health: Annotated[
+        int | None,
+        typer.Option(help="Serve /live, /ready and /metrics on this port of 127.0.0.1; 0: any free one.", max=65535),
+    ] = None,
 ) -> None:
-    """Carry the cases of one process. Runs until Ctrl-C or SIGTERM, restarts by itself after a failure."""
-    from agents import worker
+    """Carry the cases of one process. Runs until Ctrl-C or SIGTERM, restarts by itself after a failure.
+
+    SIGTERM finishes the unit under way, commits and leaves, within AGENCYBUS__DRAIN_S seconds; beyond them it ends at
+    once with 124. A worker that hangs or loses its place ends with 75 and starts again.
+    """
+    from agents import watchdog, worker
     from schemas.catalogue import standard
 
     job = worker.Job(
@@ -49,18 +54,21 @@ def run(
         prefix=case_prefix,
         instance=instance,
         ready_file=ready_file,
+        health=health,
     )
     settings = context.settings(ctx)
     if os.environ.get(CHILD) is None:
         worker.graphs_of(job, standard())  # a wrong file is told at once, before any process is started
-        raise typer.Exit(_supervise())
+        raise typer.Exit(Supervisor(sys.argv[1:], drain_s=settings.drain_s).run())
+    watchdog.hold_signals()  # before the first thread: one that did not hold them would die of them
     threading.Thread(target=_end_with_parent, args=(int(os.environ[CHILD]),), daemon=True).start()
     try:
         worker.run(job, settings)
-    except Exception as error:  # noqa: BLE001  # F4: any failure of a unit ends the process; say it in one line
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # F4: any failure of a unit ends the process; say it in one line
         from bus.cli.main import report
 
-        os._exit(report(error))  # threads of the host must not keep a failed worker alive
+        told = error if isinstance(error, Exception) else BusError("A call to the broker was cut off.")
+        os._exit(report(told))  # threads of the host must not keep a failed worker alive
 
 
 def _end_with_parent(parent: int) -> None:
@@ -72,32 +80,3 @@ def _end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1.0)
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _supervise() -> int:
-    """Start this very command as a child again and again; return its exit code when it ended well or was told to."""
-    pause = FIRST_PAUSE_S
-    stopping = False
-    while True:
-        started = time.monotonic()
-        child = subprocess.Popen(command(sys.argv[1:]), env={**os.environ, CHILD: str(os.getpid())})
-
-        def forward(_signal: int, _frame: object, child: subprocess.Popen[bytes] = child) -> None:
-            nonlocal stopping
-            stopping = True
-            child.terminate()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, forward)
-        code = child.wait()
-        if stopping or code in (0, 2, 3):
-            return 0 if stopping and code in (0, -signal.SIGTERM, -signal.SIGINT) else code
-        if time.monotonic() - started > STEADY_S:
-            pause = FIRST_PAUSE_S
-        context.note(f"agencybus worker: ended with {code}; starting again in {pause:.1f} s")
-        again_at = time.monotonic() + pause
-        while time.monotonic() < again_at:  # in slices: sleep goes on after a signal, and one may come now
-            time.sleep(_SLICE_S)
-            if stopping:
-                return 0
-        pause = min(pause * 2, LONGEST_PAUSE_S)

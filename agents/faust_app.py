@@ -16,7 +16,8 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from agents.membership import HostSettings, end_when_membership_is_lost, from_kafka
+from agents.health import Pulse
+from agents.membership import HostSettings, end_when_membership_is_lost, from_kafka, known_ends
 from agents.runner import Runner
 from agents.unit import Fetched
 from bus.errors import Refused
@@ -53,6 +54,7 @@ class Host(Protocol):
     """What the app needs of its host."""
 
     runner: Runner
+    pulse: Pulse
     seeks: dict[Partition, int]
 
     @property
@@ -101,6 +103,7 @@ class UnitThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust 
         wanted = [TopicPartition(tp.topic, tp.partition) for tp in active_partitions]
         wanted = [tp for tp in wanted if Partition(tp.topic, tp.partition) in self.fetched_to]
         found = await super()._fetch_records(consumer, wanted, timeout=timeout, max_records=max_records)
+        self.consumer.app.host.pulse.saw(known_ends(consumer, wanted))
         fetched = from_kafka(consumer, found, wanted, self.fetched_to)
         self.fetched_to.update(fetched.positions)
         return fetched
@@ -188,8 +191,12 @@ class UnitConsumer(driver.Consumer):  # type: ignore[misc]  # faust ships no com
         """Commit what the runner has stored and sent."""
         for book in (self._acked, self._acked_index):  # faust's compiled stream enters acks here; nobody reads them
             book.clear()
-        offsets = {TP(p.topic, p.number): offset for p, offset in self.app.host.runner.committable().items()}
-        return bool(offsets) and bool(await self._commit(offsets))
+        committable = self.app.host.runner.committable()
+        offsets = {TP(p.topic, p.number): offset for p, offset in committable.items()}
+        done = bool(offsets) and bool(await self._commit(offsets))
+        if done:
+            self.app.host.pulse.committed(committable)
+        return done
 
     async def perform_seek(self) -> None:
         """Seek to the positions of the case log, never to the group's commits."""
@@ -250,6 +257,7 @@ def build_app(settings: HostSettings, **overrides: object) -> UnitApp:
             raise Refused(f"faust setting {name} is not allowed: {reason}.", field=name, remedy="Leave it out.")
     options: dict[str, Any] = {
         "agent_supervisor": Once,
+        "broker_client_id": settings.client_id,
         "broker": [f"kafka://{address}" for address in settings.bootstrap.split(",")],
         "store": "memory://",
         "consumer_group_instance_id": settings.instance,  # "" would make every worker one static member
@@ -257,7 +265,7 @@ def build_app(settings: HostSettings, **overrides: object) -> UnitApp:
         "broker_session_timeout": settings.session_timeout_ms / 1000,
         "broker_heartbeat_interval": settings.heartbeat_ms / 1000,
         "broker_rebalance_timeout": settings.rebalance_timeout_ms / 1000,
-        "broker_max_poll_interval": settings.rebalance_timeout_ms / 1000,
+        "broker_max_poll_interval": settings.max_poll_interval_ms / 1000,
         "broker_max_poll_records": settings.max_poll_records,
         "broker_commit_interval": COMMIT_EVERY_S,
         "stream_buffer_maxsize": 1,

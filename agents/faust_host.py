@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 from aiokafka import errors as kafka_errors
 
 from agents.faust_app import UNIT, Unit, build_app
+from agents.health import RELEASE, Pulse
 from agents.membership import HostSettings, floors
+from agents.phases import take_over, take_unit
 from agents.runner import Runner
 from bus.errors import Fenced, Unreachable
 from bus.message import Partition
@@ -30,12 +33,22 @@ class FaustHost:
     Args:
         settings: group, topics, timeouts. runner: what handles the units.
         ready: called each time the assignment has been taken over, with the case partitions owned.
+        pulse: where it notes what it does; None for one that nobody reads.
     """
 
     name = "faust"
 
-    def __init__(self, settings: HostSettings, runner: Runner, *, ready: Callable[[Sequence[int]], None]) -> None:
+    def __init__(
+        self,
+        settings: HostSettings,
+        runner: Runner,
+        *,
+        ready: Callable[[Sequence[int]], None],
+        pulse: Pulse | None = None,
+    ) -> None:
+        self._settings = settings
         self.runner = runner
+        self.pulse = pulse or Pulse(time.monotonic)
         self.seeks: dict[Partition, int] = {}
         self._ready = ready
         self._stopping = asyncio.Event()
@@ -99,7 +112,9 @@ class FaustHost:
             __name__,
         ):  # they print tracebacks of what is on its way to the user as a sentence
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        with suppress(Exception):  # what ends the process is more telling than what its end met
+        # What ends the process is more telling than what its end met. A call into faust's thread that was cut off
+        # comes back as CancelledError, although nobody cancels this task.
+        with suppress(Exception, asyncio.CancelledError):
             async with asyncio.timeout(LEAVE_S):
                 await self.app.stop()
 
@@ -113,7 +128,7 @@ class FaustHost:
 
     async def _unit(self, unit: Unit) -> None:
         try:
-            await self.runner.handle(*unit.take())
+            await take_unit(self.runner, unit.take(), self.pulse)
         except Exception as error:  # noqa: BLE001  # F4: whatever it is, the unit must not count as done
             self._fail(error)
             await asyncio.Event().wait()  # never ack: the process ends
@@ -130,8 +145,13 @@ class FaustHost:
 
         self.seeks = {}
         try:
-            self.seeks = await self.runner.assigned(
-                numbers, floor=lambda inputs: thread.call_thread(floors, consumer, inputs), still_mine=still_mine
+            self.seeks = await take_over(
+                self.runner,
+                numbers,
+                self.pulse,
+                floor=lambda inputs: thread.call_thread(floors, consumer, inputs),
+                still_mine=still_mine,
+                limit_s=self._settings.recovery_s,
             )
         except Exception as error:  # noqa: BLE001  # an owner that cannot recover must not work
             if not isinstance(error, Fenced) or still_mine():
@@ -142,12 +162,14 @@ class FaustHost:
 
     async def _revoked(self, *_args: object, **_kwargs: object) -> None:
         """Called when the units under way are done and before the group moves on."""
-        try:
-            await self.runner.finish()
-            await self.app.consumer.force_commit()
-            await self.runner.released()
-        except Exception as error:  # noqa: BLE001  # the next owner reads it all from the case log
-            self._fail(error)
+        with self.pulse.busy(RELEASE):
+            try:
+                await self.runner.finish()
+                await self.app.consumer.force_commit()
+                await self.runner.released()
+            except Exception as error:  # noqa: BLE001  # the next owner reads it all from the case log
+                self._fail(error)
+        self.pulse.lost()
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:

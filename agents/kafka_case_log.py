@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,14 +54,24 @@ class KafkaCaseLog:
         group: the consumer group; names the topic ``<group>.cases`` and the transactional ids.
         deadline_s: how long an append or claim may go unanswered before it raises Unreachable.
         batch_bytes: the topic's ``max.message.bytes``, less a margin.
+        progress: told (partition, offset read to, offset to read to) after each fetch of a `load`.
     """
 
-    def __init__(self, bootstrap: str, group: str, *, deadline_s: float = 60.0, batch_bytes: int = 900_000) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        group: str,
+        *,
+        deadline_s: float = 60.0,
+        batch_bytes: int = 900_000,
+        progress: Callable[[int, int, int], None] = lambda *_: None,
+    ) -> None:
         self._bootstrap = bootstrap
         self._group = group
         self._topic = f"{group}.cases"
         self._deadline_s = deadline_s
         self._batch_bytes = batch_bytes
+        self._progress = progress
         self._client: Any = None
         self._claims: dict[int, _Claim] = {}
 
@@ -113,7 +123,8 @@ class KafkaCaseLog:
         try:
             consumer.assign([partition])
             await consumer.seek_to_beginning(partition)
-            while await consumer.position(partition) <= barrier:
+            while (position := await consumer.position(partition)) <= barrier:
+                self._progress(number, position, barrier)
                 found = await asyncio.wait_for(consumer.getmany(partition, timeout_ms=1_000), self._deadline_s)
                 rows.extend((r.offset, r.key, r.value) for r in found.get(partition, ()) if r.offset < barrier)
         except kafka_errors.KafkaError as error:

@@ -30,6 +30,10 @@ class HostSettings:
             60 s would leave a dead worker's cases waiting for a minute (F70).
         heartbeat_ms: about a sixth of it. rebalance_timeout_ms: how long members may take to rejoin.
         max_poll_records: upper bound of one unit.
+        max_poll_interval_ms: after so long without a fetch the client leaves its group. Longer than the recovery of a
+            large case store, which fetches nothing; a worker that hangs is ended sooner by `agents.watchdog`.
+        recovery_s: how long taking an assignment over may take, in seconds; less than that.
+        client_id: names the process in the group, so that two under one instance name can be told apart.
     """
 
     bootstrap: str
@@ -40,6 +44,9 @@ class HostSettings:
     heartbeat_ms: int = 1_500
     rebalance_timeout_ms: int = 30_000
     max_poll_records: int = 1_000
+    max_poll_interval_ms: int = 180_000
+    recovery_s: float = 120.0
+    client_id: str = "agencybus-worker"
 
 
 def end_when_membership_is_lost(consumer: Any) -> None:
@@ -76,6 +83,13 @@ async def floors(consumer: Any, inputs: Sequence[Partition]) -> dict[Partition, 
         committed = await consumer.committed(tp)
         result[partition] = max(first[tp], committed or 0)
     return result
+
+
+def known_ends(consumer: Any, wanted: Iterable[Any]) -> dict[Partition, int]:
+    """How far inputs reach, as the last fetch of each told: what a worker has not committed of it, waits."""
+    assignment = consumer._subscription.subscription.assignment  # noqa: SLF001  # as in `from_kafka`
+    states = ((tp, assignment.state_value(tp)) for tp in wanted)
+    return {Partition(tp.topic, tp.partition): s.highwater for tp, s in states if s is not None and s.highwater}
 
 
 def from_kafka(

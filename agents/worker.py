@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
+import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,11 +21,14 @@ from pathlib import Path
 
 from agents import compile as compiler
 from agents.graph import Graph
+from agents.health import Limits, Pulse
+from agents.health_server import HealthServer
 from agents.intake import Intake
 from agents.kafka_case_log import KafkaCaseLog
 from agents.membership import HostSettings
 from agents.outputs import Outputs
 from agents.runner import Runner
+from agents.watchdog import TICK_S, Watchdog
 from bus import selfcheck
 from bus.clock import SystemClock
 from bus.errors import UsageError
@@ -51,6 +55,8 @@ class Job:
         prefix: take only cases whose id begins with it.
         instance: static member name.
         ready_file: written (case partitions owned) each time the worker is ready.
+        health: port of ``/live``, ``/ready`` and ``/metrics`` on loopback; 0 takes a free one, None serves none.
+        client_id: how the group names this process; see `agents.instance`.
     """
 
     files: Sequence[Path]
@@ -59,6 +65,8 @@ class Job:
     prefix: str = ""
     instance: str | None = None
     ready_file: Path | None = None
+    health: int | None = None
+    client_id: str = ""
 
 
 def process_file(name: str) -> Path:
@@ -94,12 +102,58 @@ def run(job: Job, settings: Settings) -> None:
     """
     for library in ("aiokafka", "kafka"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    watch = _Watch(job, settings)
     try:
         import uvloop
     except ImportError:  # not made for Windows
-        asyncio.run(_run(job, settings))
+        asyncio.run(_run(job, settings, watch))
     else:
-        uvloop.run(_run(job, settings))
+        uvloop.run(_run(job, settings, watch))
+    watch.close()
+
+
+class _Watch:
+    """What looks at a worker from threads of its own: the watchdog, which also takes SIGTERM, and the health pages."""
+
+    def __init__(self, job: Job, settings: Settings) -> None:
+        self.limits = Limits(drain=settings.drain_s, recovery=settings.recovery_s)
+        self.pulse = Pulse(time.monotonic, say=_say)
+        self._stop: Callable[[], None] | None = None
+        self._server = None
+        if job.health is not None:
+            self._server = HealthServer(self.pulse, self.limits, port=job.health)
+            self._server.start()
+            _say(f"health on http://127.0.0.1:{self._server.port}: /live /ready /metrics")
+        self._watchdog = Watchdog(self.pulse, self.limits, stop=self._stopped)
+        self._watchdog.start()
+
+    async def beat(self) -> None:
+        """Turn with the event loop for as long as it runs."""
+        while True:
+            self.pulse.beat()
+            await asyncio.sleep(TICK_S)
+
+    def begins(self, stop: Callable[[], None]) -> None:
+        """From now on there is a membership to leave: `stop` is called on this loop when a signal comes."""
+        loop = asyncio.get_running_loop()
+
+        def pass_on() -> None:
+            with suppress(RuntimeError):  # the loop has closed: the worker is ending already
+                loop.call_soon_threadsafe(stop)
+
+        self._stop = pass_on
+
+    def close(self) -> None:
+        """The worker has ended well."""
+        self._watchdog.close()
+        if self._server is not None:
+            self._server.close()
+
+    def _stopped(self) -> None:
+        """Called from the watchdog's thread."""
+        if self._stop is None:
+            os._exit(0)  # nothing has been taken over yet, and a broker that is away must not be waited for
+        self._stop()
 
 
 def calm_collector() -> None:
@@ -113,13 +167,14 @@ def calm_collector() -> None:
     gc.set_threshold(20_000, 10, 10)
 
 
-async def _run(job: Job, settings: Settings) -> None:
+async def _run(job: Job, settings: Settings, watch: _Watch) -> None:
+    beating = asyncio.create_task(watch.beat())
     catalogue = catalogues.standard()
     graphs = graphs_of(job, catalogue)
     graph = next(iter(graphs.values()))
     group = job.group or f"workflow.{graph.process}"
     codec, partitions = await asyncio.to_thread(_prepare, catalogue, list(graphs.values()), group, settings)
-    log = KafkaCaseLog(settings.bootstrap, group)
+    log = KafkaCaseLog(settings.bootstrap, group, progress=watch.pulse.loading)
     producer = KafkaProducer(settings.bootstrap, client_id=f"{group}-outputs")
     await log.start()
     await producer.start()
@@ -143,14 +198,14 @@ async def _run(job: Job, settings: Settings) -> None:
         clock=clock,
         owner=job.instance or socket.gethostname(),
     )
-    host = _host(job.host)(_membership(job, group, graph, settings), runner, ready=_announce(job.ready_file))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, host.stop)
+    joined = _membership(job, group, graph, settings)
+    host = _host(job.host)(joined, runner, ready=_announce(job.ready_file), pulse=watch.pulse)
     calm_collector()
+    watch.begins(host.stop)
     await host.run()
     await producer.stop()
     await log.stop()
+    beating.cancel()
 
 
 def _host(name: str) -> type:
@@ -171,6 +226,9 @@ def _membership(job: Job, group: str, graph: Graph, settings: Settings) -> HostS
         instance=job.instance,
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_ms=settings.session_timeout_ms // _HEARTBEATS,
+        recovery_s=settings.recovery_s,
+        max_poll_interval_ms=int(settings.recovery_s * 1000) + 60_000,
+        client_id=job.client_id or f"{group}-worker",
     )
 
 
@@ -194,10 +252,14 @@ def _prepare(
         reader.close()
 
 
+def _say(what: str) -> None:
+    sys.stderr.write(f"agencybus worker: {what}\n")
+    sys.stderr.flush()
+
+
 def _announce(ready_file: Path | None) -> Callable[[Sequence[int]], None]:
     def ready(numbers: Sequence[int]) -> None:
-        sys.stderr.write(f"agencybus worker: ready, case partitions {', '.join(map(str, numbers))}\n")
-        sys.stderr.flush()
+        _say(f"ready, case partitions {', '.join(map(str, numbers))}")
         if ready_file is not None:
             with suppress(OSError):  # a missing folder must not stop the work
                 ready_file.write_text(" ".join(map(str, numbers)))

@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     """Seconds until `publish` gives up waiting for the acknowledgement and raises OutcomeUnknown."""
     session_timeout_ms: int = Field(default=10_000, ge=6_000, le=1_800_000)
     """Milliseconds until the broker gives a silent consumer's partitions away; Kafka's own floor is 6000."""
+    drain_s: float = Field(default=15.0, gt=0, le=3600)
+    """Seconds a worker has from SIGTERM to finish its unit, commit and leave; less than the platform's grace period."""
+    recovery_s: float = Field(default=120.0, gt=0, le=86_400)
+    """Seconds a worker may take to read the case store of what it was assigned; then it ends with a message."""
 
     @field_validator("bootstrap")
     @classmethod

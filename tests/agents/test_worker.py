@@ -9,6 +9,7 @@ import pytest
 
 from agents import compile as compiler
 from agents import worker
+from agents.health import Pulse
 from agents.worker import Job
 from bus.errors import CheckFailed, Refused, UsageError
 from bus.ports import TopicState
@@ -32,7 +33,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> MemoryCluster:
     for role in ("cases", "archive", "parked"):
         made.admin().create(TopicState(f"{GROUP}.{role}", 4, 1, {"cleanup.policy": "compact"}))
 
-    def join(*_: object) -> None:
+    def join(*_: object, **__: object) -> None:
         raise Joined
 
     monkeypatch.setattr(worker, "KafkaAdmin", lambda _: made.admin())
@@ -41,9 +42,18 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> MemoryCluster:
     return made
 
 
+class Unwatched:
+    """Stands for the watchdog, which takes this process's signals."""
+
+    pulse = Pulse(lambda: 0.0)
+
+    async def beat(self) -> None:
+        """Never late."""
+
+
 def start(*files: Path, group: str | None = None) -> None:
     job = Job(files=files or [worker.process_file("birth")], group=group)
-    asyncio.run(worker._run(job, Settings(bootstrap="127.0.0.1:1")))
+    asyncio.run(worker._run(job, Settings(bootstrap="127.0.0.1:1"), Unwatched()))  # type: ignore[arg-type]  # a double
 
 
 def test_with_its_topics_there_it_joins(cluster: MemoryCluster) -> None:

@@ -1,0 +1,96 @@
+"""Ends a worker that no longer works, and passes SIGTERM on: a thread that needs nothing of the event loop.
+
+Started by `agents.worker`. Signals are taken with `sigwait` here, since a loop that is blocked would never see them.
+The traps it avoids: a member that heartbeats from another thread while its loop is stuck keeps its partitions for ever
+(F20); a stop that waits for a broker that is away outlives the grace period and is killed in the middle (F47); code
+that never lets go of the interpreter's lock stops every thread, so a timer of `faulthandler`, which is none of
+Python's, stands behind this one. A process that was paused as a whole (SIGSTOP, a suspended machine) has done no wrong:
+that time is not counted, the case log and the group decide what it may still do.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from agents.health import Limits, Pulse, assess
+from agents.membership import EXIT_MEMBERSHIP_LOST
+
+EXIT_STALLED = EXIT_MEMBERSHIP_LOST  # the supervisor starts a clean process for either
+EXIT_NOT_DRAINED = 124  # as timeout(1) says it
+TICK_S = 0.5
+_PAUSED_S = 3.0  # two ticks so far apart: the process did not run in between
+STOPPING = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+def hold_signals() -> None:
+    """Block the signals that stop a worker in this thread and those it starts; `Watchdog` takes them.
+
+    Called before any thread is started. One that comes before stays what it was: the end of the process.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+
+
+class Watchdog:
+    """Looks at the pulse twice a second in a thread of its own.
+
+    Args:
+        pulse: what the worker notes of itself. limits: when it must end.
+        stop: called once from that thread at the first SIGTERM or SIGINT; further ones change nothing.
+    """
+
+    def __init__(self, pulse: Pulse, limits: Limits, *, stop: Callable[[], None]) -> None:
+        self._pulse = pulse
+        self._limits = limits
+        self._stop = stop
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Watch no longer: the worker has ended well."""
+        self._ended.set()
+        faulthandler.cancel_dump_traceback_later()
+
+    def _run(self) -> None:
+        stopping = False
+        before = time.monotonic()
+        while not self._ended.is_set():
+            faulthandler.dump_traceback_later(self._limits.loop_end + 10, exit=True)
+            if signal.sigtimedwait(STOPPING, TICK_S) is not None and not stopping:
+                stopping = True
+                self._pulse.drain()
+                self._stop()
+            now = time.monotonic()
+            if now - before > _PAUSED_S:
+                self._pulse.skip(now - before)
+            before = now
+            verdict = assess(self._pulse.facts(), now, self._limits)
+            if verdict.fatal is not None and not self._ended.is_set():
+                end(verdict.fatal, code=EXIT_NOT_DRAINED if stopping else EXIT_STALLED)
+
+
+def end(why: str, *, code: int) -> NoReturn:
+    """End the process at once, with a sentence and the stacks of all threads on stderr.
+
+    Every decision is durable in the case log, so nothing is lost; outputs that were not confirmed are sent again by
+    the next owner, under the same ids.
+
+    Args:
+        why: the sentence's reason.
+        code: the exit code.
+    """
+    after = "a clean process goes on from the case log" if code == EXIT_STALLED else "its successor goes on from there"
+    sys.stderr.write(f"agencybus worker: {why}; ending at once, {after}. Where it stood:\n")
+    sys.stderr.flush()
+    faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+    os._exit(code)

@@ -1,0 +1,68 @@
+"""A unit and a takeover end in time, and say what to do when they do not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from agents.health import Pulse
+from agents.phases import take_over, take_unit
+from bus.errors import BusError
+from bus.message import Partition
+
+A = Partition("a.x.y.v1", 0)
+
+
+class Slow:
+    """A runner that takes its time."""
+
+    def __init__(self, *, hangs: bool = False) -> None:
+        self.hangs = hangs
+
+    async def handle(self, *_: object) -> None:
+        if self.hangs:
+            raise TimeoutError
+
+    async def assigned(self, *_: object, **__: object) -> dict[Partition, int]:
+        if self.hangs:
+            await asyncio.Event().wait()
+        return {A: 7}
+
+
+async def over(runner: Any, pulse: Pulse, *, mine: bool = True) -> dict[Partition, int]:
+    async def floor(_: object) -> dict[Partition, int]:
+        return {}
+
+    return await take_over(runner, [0], pulse, floor=floor, still_mine=lambda: mine, limit_s=0.05)
+
+
+async def test_a_unit_beyond_its_limit_says_so() -> None:
+    pulse = Pulse(time.monotonic)
+    runner: Any = Slow(hangs=True)
+    with pytest.raises(BusError, match=r"One unit of work took longer than 20 s\..*starts again"):
+        await take_unit(runner, [], pulse)
+    assert pulse.facts().busy == {}
+
+
+async def test_a_takeover_beyond_its_limit_ends_with_the_remedy() -> None:
+    pulse = Pulse(time.monotonic)
+    with pytest.raises(BusError, match=r"case store took longer than 0\.05 s.*AGENCYBUS__RECOVERY_S"):
+        await over(Slow(hangs=True), pulse)
+    assert pulse.facts().owned is None
+
+
+async def test_a_takeover_in_time_is_noted_with_its_positions_and_its_length() -> None:
+    pulse = Pulse(time.monotonic)
+    assert await over(Slow(), pulse) == {A: 7}
+    facts = pulse.facts()
+    assert (facts.owned, facts.behind) == ((0,), {A: 0})
+    assert facts.recovered_in is not None
+
+
+async def test_a_takeover_the_group_has_overtaken_owns_nothing() -> None:
+    pulse = Pulse(time.monotonic)
+    await over(Slow(), pulse, mine=False)
+    assert pulse.facts().owned is None

@@ -1,0 +1,92 @@
+"""A worker that hangs ends by itself, in processes of their own: blocked loops, signals, pauses."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from agents.watchdog import EXIT_NOT_DRAINED, EXIT_STALLED
+from bus.testing import eventually
+
+PROGRAM = """
+import asyncio, signal, sys, time
+from agents import watchdog
+from agents.health import UNIT, Limits, Pulse
+watchdog.hold_signals()
+limits = Limits(loop_end=1.5, busy_end=1.5, drain=1.0)
+pulse = Pulse(time.monotonic)
+stopped = []
+dog = watchdog.Watchdog(pulse, limits, stop=lambda: stopped.append(1))
+dog.start()
+async def main():
+    async def beat():
+        while True:
+            pulse.beat()
+            await asyncio.sleep(0.1)
+    task = asyncio.create_task(beat())
+    print("up", flush=True)
+    await work()
+    task.cancel()
+{work}
+asyncio.run(main())
+dog.close()
+"""
+
+
+def program(work: str) -> subprocess.Popen[str]:
+    lines = "\n".join(f"    {line}" for line in work.splitlines())
+    code = PROGRAM.replace("{work}", f"async def work():\n{lines}")
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, said = process.communicate(timeout=20)
+    return process.returncode, said
+
+
+def test_a_blocked_loop_ends_the_process_and_shows_where_it_stood() -> None:
+    code, said = end(program("time.sleep(60)"))
+    assert code == EXIT_STALLED
+    assert said.startswith("agencybus worker: its event loop has been blocked for 2 s; ending at once, a clean process")
+    assert "in work" in said  # the stack of the thread that is blocked
+
+
+def test_a_unit_that_never_returns_ends_the_process_although_the_loop_turns() -> None:
+    code, said = end(program("with pulse.busy(UNIT):\n    await asyncio.Event().wait()"))
+    assert (code, "one unit has taken 2 s" in said) == (EXIT_STALLED, True)
+
+
+def test_a_worker_that_works_is_left_alone() -> None:
+    code, said = end(program("for _ in range(25):\n    with pulse.busy(UNIT):\n        await asyncio.sleep(0.1)"))
+    assert (code, said) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_a_worker_whose_loop_is_blocked_and_the_budget_ends_it(number: signal.Signals) -> None:
+    process = program("time.sleep(1.2)\ntime.sleep(60)")
+    process.send_signal(number)
+    code, said = end(process)
+    assert (code, "told to stop 1 s ago and is not done" in said) == (EXIT_NOT_DRAINED, True)
+
+
+def test_a_worker_that_stops_within_its_budget_ends_well() -> None:
+    process = program("while not stopped:\n    await asyncio.sleep(0.05)")
+    process.send_signal(signal.SIGTERM)
+    assert end(process) == (0, "")
+
+
+def test_a_process_that_was_paused_goes_on_when_it_wakes() -> None:
+    process = program("while not stopped:\n    await asyncio.sleep(0.05)")
+    process.send_signal(signal.SIGSTOP)
+    since = time.monotonic()
+    eventually(lambda: time.monotonic() - since > 4)
+    process.send_signal(signal.SIGCONT)
+    process.send_signal(signal.SIGTERM)
+    assert end(process) == (0, "")
