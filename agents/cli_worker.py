@@ -55,6 +55,7 @@ def run(
         instance=instance,
         ready_file=ready_file,
         health=health,
+        supervisor=int(os.environ[CHILD]) if CHILD in os.environ else None,
     )
     settings = context.settings(ctx)
     if os.environ.get(CHILD) is None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents import compile as compiler
+from agents import instance
 from agents.graph import Graph
 from agents.health import Limits, Pulse
 from agents.health_server import HealthServer
@@ -33,6 +34,7 @@ from bus import selfcheck
 from bus.clock import SystemClock
 from bus.errors import UsageError
 from bus.settings import Settings
+from bus.transport import kafka_facts
 from bus.transport.kafka_admin import KafkaAdmin
 from bus.transport.kafka_producer import KafkaProducer
 from bus.transport.kafka_reader import KafkaReader
@@ -56,7 +58,7 @@ class Job:
         instance: static member name.
         ready_file: written (case partitions owned) each time the worker is ready.
         health: port of ``/live``, ``/ready`` and ``/metrics`` on loopback; 0 takes a free one, None serves none.
-        client_id: how the group names this process; see `agents.instance`.
+        supervisor: pid of the process that starts this one again; None when there is none.
     """
 
     files: Sequence[Path]
@@ -66,7 +68,7 @@ class Job:
     instance: str | None = None
     ready_file: Path | None = None
     health: int | None = None
-    client_id: str = ""
+    supervisor: int | None = None
 
 
 def process_file(name: str) -> Path:
@@ -174,6 +176,9 @@ async def _run(job: Job, settings: Settings, watch: _Watch) -> None:
     graph = next(iter(graphs.values()))
     group = job.group or f"workflow.{graph.process}"
     codec, partitions = await asyncio.to_thread(_prepare, catalogue, list(graphs.values()), group, settings)
+    joined = _membership(job, group, graph, settings)
+    if joined.instance is not None:
+        await asyncio.to_thread(_keep_name, joined, joined.instance)
     log = KafkaCaseLog(settings.bootstrap, group, progress=watch.pulse.loading)
     producer = KafkaProducer(settings.bootstrap, client_id=f"{group}-outputs")
     await log.start()
@@ -198,7 +203,6 @@ async def _run(job: Job, settings: Settings, watch: _Watch) -> None:
         clock=clock,
         owner=job.instance or socket.gethostname(),
     )
-    joined = _membership(job, group, graph, settings)
     host = _host(job.host)(joined, runner, ready=_announce(job.ready_file), pulse=watch.pulse)
     calm_collector()
     watch.begins(host.stop)
@@ -228,7 +232,18 @@ def _membership(job: Job, group: str, graph: Graph, settings: Settings) -> HostS
         heartbeat_ms=settings.session_timeout_ms // _HEARTBEATS,
         recovery_s=settings.recovery_s,
         max_poll_interval_ms=int(settings.recovery_s * 1000) + 60_000,
-        client_id=job.client_id or f"{group}-worker",
+        client_id=instance.client_id(group, supervisor=job.supervisor),
+    )
+
+
+def _keep_name(joined: HostSettings, name: str) -> None:
+    """Wait until no other process has the static name. Raises UsageError, Unreachable."""
+    instance.keep_name(
+        lambda: kafka_facts.members(joined.bootstrap, joined.group),
+        instance=name,
+        mine=joined.client_id,
+        session_s=joined.session_timeout_ms / 1000,
+        say=_say,
     )
 
 

@@ -1,10 +1,13 @@
-"""Asks the brokers about themselves: how many, which version, their settings, replicas out of sync.
+"""Asks the brokers about themselves: how many, which version, settings, replicas out of sync, members of a group.
 
-Called by `topics` (``auto`` replication) and `doctor`. The trap it avoids: kafka-python lists only settings that were
-changed at run time unless told otherwise, so a default that is unsafe would look like one that is not set.
+Called by `topics` (``auto`` replication), `doctor`, and workers at start. The trap it avoids: kafka-python lists only
+settings that were changed at run time unless told otherwise, so a default that is unsafe would look like one that is
+not set.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from bus.selfcheck import BrokerFacts
 from bus.transport.kafka_client import options, translated, unreachable
@@ -36,3 +39,31 @@ def read(bootstrap: str) -> BrokerFacts:
         if len(p["isr_nodes"]) < len(p["replica_nodes"])
     )
     return BrokerFacts(cluster["cluster_id"], version, ids, config, tuple(behind))
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a consumer group: its static name (None without one), how its client calls itself, and from where."""
+
+    instance: str | None
+    client_id: str
+    host: str
+
+
+def members(bootstrap: str, group: str) -> tuple[Member, ...]:
+    """Who is in a consumer group now, dead ones included until their session ends. Raises Unreachable, Refused."""
+    import kafka
+    from kafka.errors import CoordinatorNotAvailableError
+
+    with translated(bootstrap, f"ask who is in group {group}"):
+        client = kafka.KafkaAdminClient(**options(bootstrap, "agencybus-facts"))
+        try:
+            found = client.describe_groups([group])
+        except CoordinatorNotAvailableError:  # the first group of a new cluster: nobody is in any
+            return ()
+        finally:
+            client.close()
+    return tuple(
+        Member(member["group_instance_id"], member["client_id"], member["client_host"].lstrip("/"))
+        for member in found.get(group, {}).get("members", ())
+    )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from bus.errors import Unreachable
+from bus.ports import TopicState
+from bus.testing import eventually
 from bus.transport import kafka_client, kafka_facts
+from bus.transport.kafka_admin import KafkaAdmin
+from bus.transport.kafka_consumer import KafkaConsumer
 
 
 class _Client:
@@ -75,3 +80,20 @@ def test_real_brokers_tell_their_version_and_settings_nobody_changed(kafka: str)
     assert found.config["group.max.session.timeout.ms"] == "1800000"
     assert found.under_replicated == ()
     assert found.cluster_id
+
+
+@pytest.mark.kafka
+def test_a_member_is_told_with_the_name_of_its_client_and_nobody_is_in_a_group_that_never_was(
+    kafka: str, fresh: Callable[[str], str]
+) -> None:
+    topic, group = f"{fresh('t')}.x.y.v1", fresh("group")
+    assert kafka_facts.members(kafka, group) == ()
+    admin = KafkaAdmin(kafka)
+    admin.create(TopicState(topic, 1, 1))
+    admin.close()
+    consumer = KafkaConsumer(kafka, [topic], group=group, client_id="desk-7")
+    eventually(lambda: bool(consumer.poll(max_records=1, timeout=0.1) or consumer.assignment()))
+    (member,) = kafka_facts.members(kafka, group)
+    consumer.close()
+    assert (member.instance, member.client_id, member.host) == (None, "desk-7", "127.0.0.1")
+    assert kafka_facts.members(kafka, group) == ()
