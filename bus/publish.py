@@ -14,79 +14,22 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import sha256
-from typing import Protocol
 
+from bus.compose import SCHEMA_PREFIX, Composer, Encoder, Publication, content_id
 from bus.errors import BusError, OutcomeUnknown, Refused, Unreachable
 from bus.message import Message, Outgoing, Partition, Receipt
 from bus.partitioner import partition_for
 from bus.ports import Clock, Producer
 from bus.transport.rules import BATCH_BYTES, check_size, record_bytes
-from schemas import names
 from schemas.catalogue import Catalogue
-from schemas.envelope import SOURCE_PREFIX, Envelope, format_time, to_headers
-from schemas.errors import EnvelopeRefused, NameRefused, SchemaSideError
+from schemas.envelope import Envelope
 from schemas.event import Event
 
-SCHEMA_PREFIX = "agencybus:/schemas/ids/"  # CloudEvents asks for an absolute URI; its last part is the schema id
-_FRAME = 5  # zero byte and schema id before the payload; not part of what an event says
+__all__ = ["SCHEMA_PREFIX", "Composer", "Encoder", "Publication", "Publisher", "content_id"]  # one door for callers
 _LANE_BYTES = BATCH_BYTES - 1_000  # one append stays one batch, so that first offset + i is exact
 _LANE_RECORDS = 2_000
 _QUEUED = 10_000
 _TURN = 500  # events encoded between two turns of the event loop: about 20 ms
-
-
-class Encoder(Protocol):
-    """The part of `schemas.codec.Codec` a publisher needs."""
-
-    def encode(self, event: Event) -> bytes:
-        """The Confluent frame of `event`. Raises a `SchemaSideError`."""
-        ...
-
-    def schema_id(self, model: type[Event]) -> int:
-        """The id of the schema `model` is written with."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
-    """An event with what is said about it; the arguments of `Publisher.publish` as a value, for `publish_all`.
-
-    Args:
-        event: the typed event.
-        case: the case id; default is the case of `caused_by`.
-        key: the record key when it is not the case id; no personal data.
-        caused_by: the event that led to this one.
-        id: unique per source; default is `content_id`, so publishing the same content twice is harmless.
-        time: when the fact happened, aware; default now.
-        purpose: why the data may be read. legalbasis: the article it rests on.
-        traceparent: W3C trace context.
-    """
-
-    event: Event
-    case: str | None = None
-    key: str | None = None
-    caused_by: Envelope | Message | None = None
-    id: str | None = None
-    time: datetime | None = None
-    purpose: str | None = None
-    legalbasis: str | None = None
-    traceparent: str | None = None
-
-
-def content_id(topic: str, key: str, time: datetime | None, value: bytes) -> str:
-    """The id of an event that was given none: 32 hex digits of SHA-256 over topic, key, time (if given) and payload.
-
-    Two publications of one content are one event; give a time or an id to say the same thing twice.
-
-    Args:
-        topic: the record's.
-        key: the record's.
-        time: the one given, aware.
-        value: the frame; its schema id is left out.
-    """
-    stamp = format_time(time) if time else ""
-    return sha256(b"\0".join((topic.encode(), key.encode(), stamp.encode(), value[_FRAME:]))).hexdigest()[:32]
 
 
 class _Wait:
@@ -150,15 +93,11 @@ class Publisher:
         queued: int = _QUEUED,
     ) -> None:
         self._producer = producer
-        self._codec = codec
-        self._catalogue = catalogue
-        self._agency = names.agency(agency)
-        self._clock = clock
+        self._compose = Composer(codec, catalogue, agency=agency, clock=clock).compose
         self._deadline_s = deadline_s
         self._free = queued
         self._room: deque[asyncio.Future[None]] = deque()
         self._lanes: dict[Partition, _Lane] = {}
-        self._types: dict[type[Event], tuple[str, str]] = {}
         self._closed = False
 
     async def publish(
@@ -233,7 +172,7 @@ class Publisher:
         """Encode, choose the partition, wait for room, and hand the item to its lane."""
         if self._closed:
             raise Refused("The publisher is closed.", field="publisher")
-        topic, key, event_id, record = self._record(said)
+        topic, key, event_id, record = self._compose(said)
         size = record_bytes(record)
         check_size(size, limit=_LANE_BYTES)
         try:
@@ -253,56 +192,6 @@ class Publisher:
         if lane.task is None:  # it starts on the loop's next turn: what is published in this turn goes with it
             lane.task = asyncio.create_task(self._drain(lane))
         return item
-
-    def _record(self, said: Publication) -> tuple[str, bytes, str, Outgoing]:
-        """Topic, key, event id and bytes of a publication. Raises Refused naming the field."""
-        topic, dataschema = self._type(type(said.event))
-        cause = said.caused_by.envelope if isinstance(said.caused_by, Message) else said.caused_by
-        case = said.case or (cause.correlationid if cause else None)
-        key = said.key or case
-        if key is None:
-            raise Refused(f"{topic}: name the case this event belongs to, or a key.", field="case")
-        try:
-            if case is not None:
-                names.case_id(case)
-            value = self._codec.encode(said.event)
-        except SchemaSideError as error:
-            raise Refused(f"{topic}: {error}.", field="case" if isinstance(error, NameRefused) else "data") from error
-        if said.time is not None and said.time.tzinfo is None:
-            raise Refused(f"{topic}: the time has no zone.", field="time")
-        event_id = said.id or content_id(topic, key, said.time, value)
-        envelope = Envelope(
-            id=event_id,
-            source=SOURCE_PREFIX + self._agency,
-            type=topic,
-            time=said.time or self._clock.now(),
-            correlationid=case,
-            causationid=cause.id if cause else None,
-            partitionkey=key if key != case else None,
-            purpose=said.purpose,
-            legalbasis=said.legalbasis,
-            dataschema=dataschema,
-            traceparent=said.traceparent,
-        )
-        key_bytes = key.encode()
-        try:
-            record = Outgoing(key_bytes, value, tuple(to_headers(envelope)))
-        except EnvelopeRefused as error:
-            raise Refused(f"{topic}: {error}.", field=error.field.removeprefix("ce_")) from error
-        return topic, key_bytes, event_id, record
-
-    def _type(self, model: type[Event]) -> tuple[str, str]:
-        """Topic and schema address of a model, checked once per model."""
-        found = self._types.get(model)
-        if found is None:
-            if model not in self._catalogue:
-                raise Refused(f"{model.__name__} is not in the catalogue.", field="type")
-            try:
-                topic = model.topic(self._agency)
-                found = self._types[model] = (topic, f"{SCHEMA_PREFIX}{self._codec.schema_id(model)}")
-            except SchemaSideError as error:
-                raise Refused(f"{error}.", field="type") from error
-        return found
 
     async def _wait_for_room(self) -> None:
         """Wait until an earlier event is settled. Raises Unreachable when none is before the deadline."""
