@@ -26,6 +26,7 @@ from agents.runner import Runner
 from agents.unit import Fetched
 from bus.errors import Fenced, Unreachable
 from bus.message import Partition
+from bus.transport.splitter import install
 
 COMMIT_EVERY_S = 1.0
 FETCH_WAIT_MS = 200
@@ -133,6 +134,7 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def _connect(self) -> None:
         s = self._settings
+        install.into_aiokafka()
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=s.bootstrap,
             client_id=s.client_id,

@@ -22,6 +22,7 @@ from agents.runner import Runner
 from agents.unit import Fetched
 from bus.errors import Refused
 from bus.message import Partition
+from bus.transport.splitter import install
 
 _argv, sys.argv = sys.argv, sys.argv[:1]  # faust reads the command line when it is imported
 import faust  # noqa: E402  # see the line above
@@ -80,6 +81,7 @@ class UnitThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust 
         self.fetched_to: dict[Partition, int] = {}
 
     def _create_worker_consumer(self, transport: Any) -> Any:
+        install.into_aiokafka()
         consumer = super()._create_worker_consumer(transport)
         consumer._partition_assignment_strategy = [RangePartitionAssignor]  # noqa: SLF001  # F63
         consumer._fetch_max_wait_ms = int(FETCH_WAIT_S * 1000)  # noqa: SLF001  # faust fixes 1500

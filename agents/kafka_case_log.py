@@ -22,8 +22,10 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from agents.case_log import BARRIER, Row
+from agents.case_log import BARRIER, Damaged, Row
 from bus.errors import BusError, Fenced, Refused, Unreachable
+from bus.message import Unreadable
+from bus.transport.splitter import install
 
 _FENCING = (
     kafka_errors.InvalidProducerEpoch,
@@ -107,9 +109,10 @@ class KafkaCaseLog:
             self._claims[number].barrier = offsets[number]
 
     async def load(self, number: int) -> list[tuple[int, bytes, bytes | None]]:
-        """All rows up to the barrier, read in batches. Raises Unreachable."""
+        """All rows up to the barrier, read in batches. Raises Unreachable; Damaged when rows cannot be read."""
         barrier = self._claims[number].barrier
         partition = TopicPartition(self._topic, number)
+        install.into_aiokafka()
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             group_id=None,
@@ -126,12 +129,23 @@ class KafkaCaseLog:
             while (position := await consumer.position(partition)) <= barrier:
                 self._progress(number, position, barrier)
                 found = await asyncio.wait_for(consumer.getmany(partition, timeout_ms=1_000), self._deadline_s)
-                rows.extend((r.offset, r.key, r.value) for r in found.get(partition, ()) if r.offset < barrier)
+                rows.extend(self._row(r) for r in found.get(partition, ()) if r.offset < barrier)
         except kafka_errors.KafkaError as error:
             raise Unreachable(f"reading {self._topic} failed: {error}.") from error
         finally:
             await consumer.stop()
         return rows
+
+    def _row(self, found: Any) -> tuple[int, bytes, bytes | None]:
+        """A row as it is stored; one that cannot be read is a lost decision and must not be passed over."""
+        if isinstance(found.value, Unreadable):
+            value = found.value
+            raise Damaged(
+                f"{self._topic}[{found.partition}] offsets {value.first} to {value.last} cannot be read: "
+                f"{value.reason}.",
+                remedy="Restore the topic; do not skip.",
+            )
+        return found.offset, found.key, found.value
 
     async def append(self, batches: Mapping[int, Sequence[Row]]) -> None:
         """Append one batch per claimed partition. Raises Fenced, Unreachable, Refused."""

@@ -1,8 +1,8 @@
-"""What the kafka-python files share: options, error translation, and a fast checksum.
+"""What the kafka-python files share: options, error translation, and the guard of what is read.
 
 Called by kafka_consumer, kafka_reader, kafka_admin and kafka_facts; kafka_producer takes the one sentence. The traps it
-avoids: kafka-python computes the record CRC in Python when no C module is there (41.8 us a record against 9.5 with a C
-one, research/poison.md 2), and its errors would otherwise leak into every caller.
+avoids: a consumer built without the splitter spins for ever on one bad record, and parses in Python at that (41.8 us a
+record against 9.5, research/poison.md 2); the client's errors would otherwise leak into every caller.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bus.errors import Refused, Unreachable
+from bus.transport.splitter import install
 
 REMEDY = "Start a broker with `agencybus up`, or name a running one with --bootstrap HOST:PORT."
 _KNOCK_S = 3.0
@@ -27,9 +28,13 @@ for _name in ("aiokafka", "kafka"):
 
 
 def options(bootstrap: str, client_id: str) -> dict[str, Any]:
-    """Constructor options that every kafka-python client of ours is given. Raises Unreachable when nothing listens."""
+    """Constructor options that every kafka-python client of ours is given.
+
+    Raises:
+        Unreachable: nothing listens. Refused: a codec of Kafka's is missing, or this client cannot be guarded.
+    """
     _knock(bootstrap)
-    _use_c_checksum()
+    install.into_kafka_python()
     return {
         "bootstrap_servers": bootstrap.split(","),
         "client_id": client_id,
@@ -53,14 +58,6 @@ def _knock(bootstrap: str) -> None:
         else:
             return
     raise unreachable(bootstrap, refusal)
-
-
-def _use_c_checksum() -> None:
-    """Let kafka-python check record batches with the CRC-32C that ships with aiokafka (compiled)."""
-    from aiokafka.record._crecords import cutil
-    from kafka.record import default_records
-
-    default_records.calc_crc32c = cutil.crc32c_cython
 
 
 def unreachable(bootstrap: str, cause: object) -> Unreachable:

@@ -1,4 +1,4 @@
-"""What the kafka-python files share: a quick refusal, translated errors, a fast checksum."""
+"""What the kafka-python files share: a quick refusal, translated errors, the guard of what is read."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_nobody_listening_is_said_at_once_with_the_remedy(silent: str) -> None:
     assert time.monotonic() - begun < 2, "the client itself would try for five seconds"
 
 
-def test_record_batches_are_checked_with_the_compiled_checksum(listening: str) -> None:
-    from kafka.record import default_records
+def test_whoever_takes_the_options_reads_through_the_splitter(listening: str) -> None:
+    from kafka.consumer import fetcher, group
+
+    from bus.transport.splitter import kafka_python_records
 
     options(listening, "me")
-    assert "aiokafka" in getattr(default_records.calc_crc32c, "__module__", "") or not hasattr(
-        default_records.calc_crc32c, "__code__"
-    )
-    assert default_records.calc_crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C (RFC 3720)
+    assert fetcher.MemoryRecords is kafka_python_records.SizedBatches
+    assert group.Fetcher is kafka_python_records.SplitFetcher
 
 
 @pytest.mark.parametrize(

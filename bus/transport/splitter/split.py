@@ -1,0 +1,309 @@
+"""What a fetch brought, batch by batch: the fast path, the slow path, and where the next fetch begins.
+
+Made by the clients (`aiokafka_records`, `kafka_python_records`) in place of their own `MemoryRecords`. The fast path is
+the compiled reader of aiokafka, for both clients. Nothing here raises on any bytes. Offsets, in short:
+
+- count and last offset agree and the checksum holds: the batch ends where it says (the broker checked both);
+- they disagree (compaction, or a lie): it ends before the batch that follows in the same fetch; where none follows, at
+  its last record; when the broker sends it again for a place beyond, it has confirmed the claim;
+- a batch that cannot be parsed is fetched three times before it is believed, and never moves the position backwards.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from aiokafka.record._crecords.cutil import crc32c_cython
+from aiokafka.record._crecords.default_records import DefaultRecordBatch
+
+from bus.transport.splitter import codecs, legacy, limits, structure
+from bus.transport.splitter.salvage import salvage, unreadable
+from bus.transport.splitter.sightings import Sightings
+from bus.transport.splitter.structure import Head, Malformed, Reason
+
+_log = logging.getLogger(__name__)
+_NOTHING_KNOWN = -1  # leader epoch and producer id of a batch whose header proves nothing
+_MARKER_KEY = 4  # bytes of a transaction marker's key: version and kind
+
+
+class Batch:
+    """One batch as both clients ask for it; its checksum has been checked.
+
+    Args:
+        head: what its header says. rows: its records. next_offset: where reading goes on after it.
+    """
+
+    __slots__ = (
+        "base_offset", "is_control_batch", "is_transactional", "last_offset", "leader_epoch", "magic", "next_offset",
+        "producer_id", "rows",
+    )  # fmt: skip
+
+    def __init__(self, head: Head, rows: Sequence[Any], next_offset: int) -> None:
+        self.rows = rows
+        self.base_offset = head.base
+        self.next_offset = next_offset
+        self.last_offset = next_offset - 1
+        self.magic = head.magic
+        self.is_control_batch = head.control
+        self.is_transactional = head.transactional
+        self.producer_id: int | None = head.producer_id
+        self.leader_epoch = head.leader_epoch
+
+    def has_producer_id(self) -> bool:
+        """Whether an idempotent or transactional producer wrote it."""
+        return self.producer_id is not None and self.producer_id >= 0
+
+    def validate_crc(self) -> bool:
+        """It holds: what it does not hold for is one unreadable record by now."""
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+    def __next__(self) -> Any:
+        """The one record of a transaction marker."""
+        return self.rows[0]
+
+
+class Batches:
+    """The batches of one fetch of one partition.
+
+    Args:
+        fetched: the bytes; the last batch may be cut, it is fetched again.
+    """
+
+    sightings: ClassVar[Sightings] = Sightings()  # of the process: a client makes one of these per fetch
+
+    def __init__(self, fetched: bytes | bytearray | memoryview | None) -> None:
+        self._buffer = bytes(fetched or b"")
+        self._at = 0
+        self._next: Batch | None = None
+        self._topic = ""
+        self._partition = -1
+        self._reached: int | None = None
+        self._limit: int | None = None
+
+    def place(self, topic: str, partition: int, position: int) -> None:
+        """Say which partition was fetched, and from which offset; needed before the first batch is taken."""
+        self._topic, self._partition, self._reached = topic, partition, position
+        if self._buffer and not self._whole():
+            self._alarm_incomplete(position)
+
+    def bound(self, limit: int | None) -> None:
+        """Say where the log ended when it was fetched: no batch is beyond."""
+        self._limit = limit if limit is not None and limit >= 0 else None
+
+    def has_next(self) -> bool:
+        """Whether there is a batch to take; before `place`, whether there is anything to look at."""
+        if self._reached is None:
+            return bool(self._buffer)
+        return self._look() is not None
+
+    def next_batch(self) -> Batch | None:
+        """The next batch, or None: the rest is cut, or must be fetched again before it is believed."""
+        batch = self._look()
+        self._next = None
+        return batch
+
+    def size_in_bytes(self) -> int:
+        """0 where nothing can be taken: without a whole batch in them aiokafka skips an offset, kafka-python raises."""
+        return len(self._buffer) if self.has_next() else 0
+
+    def _whole(self) -> bool:
+        """Whether a whole batch, or one with a nonsensical length, stands next."""
+        left = len(self._buffer) - self._at
+        if left < structure.START.size:
+            return False
+        return bool(structure.START.unpack_from(self._buffer, self._at)[1] <= left - structure.START.size)
+
+    def _look(self) -> Batch | None:
+        if self._next is None and self._reached is not None and self._whole():
+            base, length = structure.START.unpack_from(self._buffer, self._at)
+            end = self._at + structure.START.size + max(length, 0)
+            if length < legacy.LEAST_BYTES:
+                end = len(self._buffer)  # where the next one begins cannot be told
+            raw = self._buffer[self._at : end]
+            batch = self._read(raw, base, length, self._following(end))
+            if batch is None:
+                self._at = len(self._buffer)
+            else:
+                self._at, self._reached, self._next = end, batch.next_offset, batch
+        return self._next
+
+    def _following(self, end: int) -> int | None:
+        """The base offset of the batch at `end`, if one follows."""
+        if len(self._buffer) - end < structure.START.size:
+            return None
+        return int(structure.START.unpack_from(self._buffer, end)[0])
+
+    def _read(self, raw: bytes, base: int, length: int, following: int | None) -> Batch | None:
+        """The batch in `raw`; None when it must be fetched again."""
+        head = _head(raw, base, length)
+        try:
+            return self._parse(raw, head, following)
+        except Malformed as malformed:
+            reason = malformed.reason
+        except Exception:  # noqa: BLE001  # a fault of ours must not stop the partition either
+            _log.exception("%s[%d]: the splitter failed on a batch", self._topic, self._partition)
+            reason = Reason.INTERNAL
+        return self._unparsable(raw, head, following, reason)
+
+    def _parse(self, raw: bytes, head: Head, following: int | None) -> Batch:
+        """Raises Malformed when the batch cannot be parsed at all."""
+        if head.length < legacy.LEAST_BYTES:
+            raise Malformed(Reason.BATCH_LENGTH)
+        if head.magic in {0, 1}:
+            rows = legacy.rows_of(raw)
+            self._check_place(head.base, rows[-1].offset)
+            batch = Batch(head, rows, rows[-1].offset + 1)
+            batch.is_control_batch = batch.is_transactional = False
+            batch.producer_id = None
+            return batch
+        if head.magic != 2:
+            raise Malformed(Reason.MAGIC)
+        if len(raw) < structure.HEAD_BYTES:
+            raise Malformed(Reason.BATCH_LENGTH)
+        if not _holds(raw, head):
+            raise Malformed(Reason.CHECKSUM)
+        found = _rows(raw, head)
+        if head.control and not _is_marker(found):
+            raise Malformed(Reason.CONTROL)
+        last = self._last(head, found[-1].offset if found else None, following)
+        self._check_place(head.base, last)
+        return Batch(head, found, last + 1)
+
+    def _check_place(self, base: int, last: int) -> None:
+        """Refuse offsets that the log cannot have here: before what has been read, or beyond its end."""
+        assert self._reached is not None
+        beyond = self._limit is not None and last >= self._limit
+        if base < 0 or last < self._reached or beyond:
+            raise Malformed(Reason.BASE_OFFSET)
+
+    def _last(self, head: Head, record: int | None, following: int | None) -> int:
+        """The last offset of a parsed batch; see the module. `record`: its last record's."""
+        assert self._reached is not None
+        claim = head.base + head.last_delta
+        if head.dense and (record is None or record <= claim):
+            return claim
+        sure = max(head.base + max(min(head.last_delta, head.records - 1), 0), record or 0)
+        if following is not None and following > max(sure, self._reached):
+            return max(min(claim, following - 1), sure)
+        if self._reached > sure:  # the broker sent it for a place beyond its last record
+            return min(claim, self._limit - 1) if self._limit is not None else claim
+        return sure
+
+    def _unparsable(self, raw: bytes, head: Head, following: int | None, reason: Reason) -> Batch | None:
+        """One unreadable row for the whole batch, or None when it must be fetched again first."""
+        assert self._reached is not None
+        if not self.sightings.believed((self._topic, self._partition, head.base), raw):
+            return None
+        last = self._reached
+        if reason not in {Reason.BASE_OFFSET, Reason.BATCH_LENGTH} and head.base >= 0:
+            last = max(self._last_unproven(raw, head, following), self._reached)
+        if self._limit is not None:
+            last = max(min(last, self._limit - 1), self._reached)
+        first = min(max(head.base, self._reached), last)
+        batch = Batch(head, [unreadable(head, raw, reason=reason, first=first, last=last)], last + 1)
+        batch.is_control_batch = False
+        if reason is Reason.CONTROL or head.magic != 2 or not _holds(raw, head):
+            batch.is_transactional = False  # else it goes the way of its transaction, aborted or not
+            batch.producer_id = batch.leader_epoch = _NOTHING_KNOWN
+        return batch
+
+    def _last_unproven(self, raw: bytes, head: Head, following: int | None) -> int:
+        """The last offset of a batch that cannot be parsed; nobody has checked the number but the broker."""
+        assert self._reached is not None
+        if head.magic in {0, 1} or len(raw) < structure.HEAD_BYTES:
+            return head.base  # these formats name the last one
+        last = self._last(head, None, following)
+        if following is not None and following > max(head.base, self._reached):
+            last = min(last, following - 1)
+        return last
+
+    def _alarm_incomplete(self, position: int) -> None:
+        """A fetch without one whole batch cannot be read, and is fetched again for ever: somebody must look."""
+        place = (self._topic, self._partition, -1 - position)  # apart from the batches' own places
+        if self.sightings.count(place, self._buffer) == limits.FETCHES:
+            _log.error(
+                "%s[%d] stands still at offset %d: the broker sends %d bytes and no whole batch",
+                self._topic,
+                self._partition,
+                position,
+                len(self._buffer),
+            )
+
+
+def _head(raw: bytes, base: int, length: int) -> Head:
+    """The header, or what there is of one in a batch too short for it."""
+    if len(raw) >= structure.HEAD_BYTES:
+        return structure.head_of(raw, 0)
+    magic = int.from_bytes(raw[structure.MAGIC_AT : structure.MAGIC_AT + 1], "big", signed=True)
+    return Head(base, length, -1, magic, 0, 0, 0, -1, -1, -1, -1, -1, 1)
+
+
+def _rows(raw: bytes, head: Head) -> Sequence[Any]:
+    """The records of a batch whose checksum holds. Raises Malformed."""
+    if head.records > limits.MOST_RECORDS:
+        raise Malformed(Reason.RECORDS)
+    plain = raw
+    if head.codec:
+        data = codecs.decompress(head.codec, raw[structure.HEAD_BYTES :], limits.MOST_DECOMPRESSED)
+        at = structure.ATTRIBUTES_AT
+        attributes = (head.attributes & ~structure.CODEC_BITS).to_bytes(2, "big", signed=True)
+        plain = b"".join((raw[:at], attributes, raw[at + 2 : structure.HEAD_BYTES], data))
+    rows = _fast(plain, head)
+    if rows is None:
+        rows = salvage(head, raw, plain[structure.HEAD_BYTES :], compressed=bool(head.codec))
+    return rows
+
+
+def _fast(plain: bytes, head: Head) -> list[Any] | None:
+    """The records by the compiled reader; None when anything about them is not as it should be."""
+    if len(plain) > limits.MOST_AT_ONCE:
+        return None
+    try:
+        rows = list(DefaultRecordBatch(plain))
+    except Exception:  # noqa: BLE001  # it raises many kinds on broken bytes; the slow path names the fault
+        return None
+    if not (_in_place(rows, head) if head.dense else _rising(rows, head)):
+        return None
+    if len(plain) > limits.MOST_HEADER_BYTES and any(_header_bytes(row) > limits.MOST_HEADER_BYTES for row in rows):
+        return None
+    return rows
+
+
+def _in_place(rows: Sequence[Any], head: Head) -> bool:
+    """Whether each record has the offset of its place."""
+    at = head.base
+    for row in rows:
+        if row.offset != at or len(row.headers) > limits.MOST_HEADERS:
+            return False
+        at += 1
+    return at == head.base + head.records
+
+
+def _rising(rows: Sequence[Any], head: Head) -> bool:
+    """Whether the offsets are what compaction may leave of a batch."""
+    at = head.base - 1
+    for row in rows:
+        if row.offset <= at or len(row.headers) > limits.MOST_HEADERS:
+            return False
+        at = row.offset
+    return at <= head.base + head.last_delta
+
+
+def _holds(raw: bytes, head: Head) -> bool:
+    """Whether the checksum does; `raw` is at least a header."""
+    if len(raw) < structure.HEAD_BYTES:
+        return False
+    return bool(crc32c_cython(memoryview(raw)[structure.CHECKED_FROM :]) == head.checksum)
+
+
+def _header_bytes(row: Any) -> int:
+    return sum(len(name) + len(content or b"") for name, content in row.headers)
+
+
+def _is_marker(rows: Sequence[Any]) -> bool:
+    return len(rows) == 1 and rows[0].key is not None and len(rows[0].key) >= _MARKER_KEY
