@@ -181,8 +181,8 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             for partition, offset in seeks.items():
                 self._consumer.seek(TopicPartition(partition.topic, partition.number), offset)
             self._fetched_to = dict(seeks)
-        if numbers:
-            self._ready(numbers)
+        if self._runner.numbers:
+            self._ready(self._runner.numbers)
 
     async def _mail(self) -> None:
         """Wait for fetches, at most as long as one may take: time passes for timers too."""

@@ -1,10 +1,11 @@
 """The durable log of cases: its port, its records' bytes, and an in-memory twin for tests and simulation.
 
 Called by `agents.runner`; `agents.kafka_case_log` is the port on Kafka. One compacted topic ``<group>.cases``, one
-partition per case partition. Keys are case ids, or ``!barrier``, ``!positions`` and ``!process/<hash>`` (no case id
-starts with ``!``). A case's value is ``>BBq`` (format version, kind, due in microseconds or -1) and a JSON payload, so
-timers are known without decoding a case. Format version 1; a reader refuses a version it does not know, so a rollback
-cannot misread.
+partition per case partition. Keys are case ids, or ``!barrier``, ``!positions``, ``!process/<hash>`` and
+``!parked/<case>`` with the key of an entry (`agents.parked`): no case id starts with ``!``. A key of ours that a reader
+does not know says nothing to it. A case's value is ``>BBq`` (format version, kind, due in microseconds or -1) and JSON
+text, so timers are known without decoding a case. Format version 1; a reader refuses a version it does not know, so
+a rollback cannot misread.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from agents.case import Case, CaseDamaged
 from agents.machine import Emit
 from bus.errors import BusError, Fenced
 
+OURS = b"!"
 BARRIER = b"!barrier"
 POSITIONS = b"!positions"
 PROCESS = b"!process/"  # followed by a graph's hash: what people want to know of its steps, for `case trace`
@@ -40,7 +42,7 @@ _MARKED: TypeAdapter[tuple[str, list[str]]] = TypeAdapter(tuple[str, list[str]],
 _PENDING: TypeAdapter[list[tuple[Any, ...]]] = TypeAdapter(
     list[tuple[str, str, str, str, dict[str, Any], int, str | None]], config=_STRICT
 )
-_POSITIONS: TypeAdapter[dict[str, int | dict[str, int]]] = TypeAdapter(dict[str, int | dict[str, int]], config=_STRICT)
+_POSITIONS: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, int | dict[str, int]], config=_STRICT)
 
 
 class CaseLog(Protocol):
@@ -100,10 +102,12 @@ class Positions:
     """What a batch covers: next input offset per topic, how many rows of the batch stand before this one.
 
     Every append waits for the outputs of the batch before it, so only the last batch can hold unconfirmed outputs.
+    `settled` are keys of rows of ``<group>.parked`` that the batch has taken in; tombstones follow as its outputs do.
     """
 
     inputs: Mapping[str, int]
     rows: int
+    settled: tuple[bytes, ...] = ()
 
 
 def pack(entry: Stored | Marker) -> bytes:
@@ -169,8 +173,11 @@ def _unreadable(value: bytes) -> Damaged:
 
 
 def pack_positions(positions: Positions) -> bytes:
-    """The value bytes of a positions row."""
-    return to_json({"v": FORMAT, "inputs": positions.inputs, "rows": positions.rows})
+    """The value bytes of a positions row. Version 0.1.0 reads it too, and passes over what is settled."""
+    said: dict[str, object] = {"v": FORMAT, "inputs": positions.inputs, "rows": positions.rows}
+    if positions.settled:
+        said["settled"] = {key.hex(): 1 for key in positions.settled}
+    return to_json(said)
 
 
 def unpack_positions(value: bytes) -> Positions:
@@ -179,10 +186,14 @@ def unpack_positions(value: bytes) -> Positions:
         data = _POSITIONS.validate_json(value)
     except ValueError:
         data = {}
-    inputs, rows = data.get("inputs"), data.get("rows")
+    inputs, rows, settled = data.get("inputs"), data.get("rows"), data.get("settled", {})
+    damaged = Damaged("positions record cannot be read.", remedy="Restore the topic; do not skip.")
     if data.get("v") != FORMAT or not isinstance(inputs, dict) or not isinstance(rows, int):
-        raise Damaged("positions record cannot be read.", remedy="Restore the topic; do not skip.")
-    return Positions(inputs, rows)
+        raise damaged
+    try:
+        return Positions(inputs, rows, tuple(map(bytes.fromhex, settled)))
+    except (ValueError, TypeError):
+        raise damaged from None
 
 
 class MemoryCaseLog:

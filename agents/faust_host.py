@@ -157,8 +157,8 @@ class FaustHost:
             if not isinstance(error, Fenced) or still_mine():
                 self._fail(error)
             return  # else the group moved on meanwhile: nothing is fetched until its next assignment is taken over
-        if numbers:
-            self._ready(numbers)
+        if self.runner.numbers:
+            self._ready(self.runner.numbers)
 
     async def _revoked(self, *_args: object, **_kwargs: object) -> None:
         """Called when the units under way are done and before the group moves on."""

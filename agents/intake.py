@@ -35,6 +35,20 @@ class Dead(NamedTuple):
     stage: str
     error: str
     kind: Kind
+    redrive: int = 0
+
+
+class Broken(Exception):
+    """Reading an event met a bug of ours, not a fault of its bytes: its case has to wait.
+
+    Args:
+        case: the case id. error: class name of what was raised.
+    """
+
+    def __init__(self, case: str, error: str) -> None:
+        super().__init__(f"case {case}: {error}")
+        self.case = case
+        self.error = error
 
 
 class Intake:
@@ -66,33 +80,50 @@ class Intake:
         self._prefix = prefix.encode()
 
     def read(self, record: Record, dead: list[Dead]) -> Arrival | None:
-        """The arrival, or None when the record is another run's or went to `dead`."""
+        """The arrival, or None when the record is another run's or went to `dead`.
+
+        Args:
+            record: as stored.
+            dead: takes what cannot be read.
+
+        Raises:
+            Broken: decoding, or taking the fields out, met a bug; the case is known.
+        """
         if isinstance(record.value, Unreadable):  # before the prefix: whose it is cannot be told
             _alarm(record, record.value)
             dead.append(Dead(record, "batch", record.value.reason, Kind.INVALID))
             return None
         if self._prefix and not (record.key or b"").startswith(self._prefix):
             return None
-        known = self._types[record.topic]
-        try:
-            envelope = self._envelope(record, known)
-        except SchemaSideError as error:
-            dead.append(Dead(record, "envelope", type(error).__name__, Kind.INVALID))
+        known = self._types.get(record.topic)
+        if known is None:  # a letter of a topic that an older version of the process listened to
+            dead.append(Dead(record, "type", "NotListened", Kind.REFUSED))
             return None
         try:
-            event = self._codec.decode(record.value or b"", known.model, record.headers)
+            envelope = self._envelope(record, known)
+        except Exception as error:  # noqa: BLE001  # a bug too: without an envelope there is no case to park
+            kind = Kind.INVALID if isinstance(error, SchemaSideError) else Kind.BUG
+            dead.append(Dead(record, "envelope", type(error).__name__, kind))
+            return None
+        case = envelope.correlationid or ""
+        try:
+            values = self._extracts[record.topic](self._codec.decode(record.value or b"", known.model, record.headers))
         except SchemaSideError as error:
             dead.append(Dead(record, "decode", type(error).__name__, Kind.INVALID))
             return None
+        except MemoryError:
+            raise  # says nothing about the event
+        except Exception as error:
+            raise Broken(case, type(error).__name__) from error
         return Arrival(
-            envelope.correlationid or "",
+            case,
             record.topic,
             record.partition,
             record.offset,
             fingerprint(envelope.source, envelope.id),
             envelope.id,
             to_us(envelope.time) if self._event_time else record.timestamp * 1_000,
-            self._extracts[record.topic](event),
+            values,
         )
 
     def _envelope(self, record: Record, known: EventType) -> Envelope:

@@ -73,10 +73,16 @@ def end_when_membership_is_lost(consumer: Any) -> None:
 
 
 async def floors(consumer: Any, inputs: Sequence[Partition]) -> dict[Partition, int]:
-    """Where each input may start at the earliest: the first stored offset, or the group's commit where it is later."""
+    """Where each input may start at the earliest: the first stored offset, or the group's commit where it is later.
+
+    Inputs that are not this member's are left out: beside a member that listens to fewer topics (a rolling upgrade),
+    equal partition numbers may go to two workers.
+    """
     from aiokafka import TopicPartition
 
+    assigned = consumer.assignment()
     partitions = {p: TopicPartition(p.topic, p.number) for p in inputs}
+    partitions = {p: tp for p, tp in partitions.items() if tp in assigned}
     first = await consumer.beginning_offsets(list(partitions.values()))
     result: dict[Partition, int] = {}
     for partition, tp in partitions.items():

@@ -21,15 +21,18 @@ from agents.machine import Emit
 from bus.errors import OutcomeUnknown, Refused, Unreachable
 from bus.message import Outgoing, Partition
 from bus.middleware.dead_letter import Failure, dead_record, place_of
+from bus.middleware.parking import parked_topic
 from bus.partitioner import partition_for
 from bus.ports import Clock, Producer
 from bus.publish import SCHEMA_PREFIX
+from bus.transport.rules import check_size, record_bytes
 from schemas.catalogue import Catalogue
 from schemas.codec import Codec
 from schemas.envelope import SOURCE_PREFIX, Envelope, from_us, to_headers
 from schemas.errors import SchemaSideError
 from schemas.event import Event
 
+_HEADERS = 4_096  # bytes that key and headers of an event stay below
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
 Places = dict[str, tuple[int, int]]  # event id -> (partition, offset)
@@ -63,15 +66,27 @@ class Outputs:
         self._group = group
         self._process = process
         self._partitions = partitions
+        self.told = parked_topic(group)  # where operators' commands and redriven letters for this group come from
         self._built: dict[str, bytes] = {}  # values of checked outputs until they are sent, by event id
 
     def check(self, emits: Iterable[Emit]) -> None:
         """Build the values of `emits`; they are kept for `send`.
 
         Raises:
-            Refused: when a field's value is outside its contract; names the field.
+            Refused: when a field's value is outside its contract, names the field; or the event is too large.
         """
-        self._built.update({emit.id: self._value(emit) for emit in emits})  # all of them or none
+        built = {emit.id: self._value(emit) for emit in emits}
+        for value in built.values():
+            check_size(len(value) + _HEADERS)
+        self._built.update(built)  # all of them or none
+
+    def check_closed(self, case: Case) -> None:
+        """Whether the archive has room for a closed case.
+
+        Raises:
+            Refused: no batch holds it.
+        """
+        check_size(record_bytes(Outgoing(case.id.encode(), cases.to_bytes(case))))
 
     def forget(self) -> None:
         """Drop what was checked and will not be sent: another worker takes over."""
@@ -108,11 +123,22 @@ class Outputs:
         """Append records that could not be taken, bytes unchanged, to the group's dead letters."""
         batches: dict[Partition, list[Outgoing]] = {}
         now = self._clock.now()
-        for record, stage, error, kind in letters:
+        for record, stage, error, kind, redrive in letters:
             place = place_of(record, group=self._group, partitions=self._partitions)
             failure = Failure(stage=stage, kind=kind, error=error, attempt=1, first=now, last=now)
-            batches.setdefault(place, []).append(dead_record(record, failure, group=self._group))
+            letter = dead_record(record, failure, group=self._group, redrive=redrive)
+            batches.setdefault(place, []).append(letter)
         await self._append(batches)
+
+    async def settle(self, done: Mapping[int, Sequence[bytes]]) -> None:
+        """Remove rows of ``<group>.parked`` that have been taken in, given by case partition and key."""
+        await self._append(
+            {
+                Partition(self.told, number): [Outgoing(key, None) for key in keys]
+                for number, keys in done.items()
+                if keys
+            }
+        )
 
     async def _append(self, batches: Mapping[Partition, Sequence[Outgoing]]) -> dict[Partition, int]:
         firsts = await asyncio.gather(*(self._until_stored(p, records) for p, records in batches.items()))

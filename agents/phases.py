@@ -76,5 +76,5 @@ async def take_over(
                 "AGENCYBUS__RECOVERY_S.",
             ) from None
     if still_mine():
-        pulse.took_over(seeks, numbers, seconds=time.monotonic() - started)
+        pulse.took_over(seeks, runner.numbers, seconds=time.monotonic() - started)
     return seeks

@@ -13,53 +13,34 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import ClassVar
 
-from agents import case_log, machine, trace
+from agents import case_log, trace
 from agents import shelf as shelves
-from agents.case import Case, Mark
+from agents.case import Case
 from agents.case_log import CaseLog, Marker, Positions, Row, Stored
+from agents.decide import Decider
+from agents.decision import Decision, Rules
 from agents.graph import Graph
-from agents.intake import Dead, Intake
-from agents.machine import Arrival, Emit, Rejected
+from agents.intake import Intake
+from agents.machine import Emit
 from agents.outputs import Outputs, Places
-from agents.shelf import Entry, Shelf
+from agents.parked import GRACE_MS, TIMER
+from agents.shelf import Shelf
 from agents.unit import Fetched, Lane, Merge
-from bus.errors import BusError, Fenced, Refused
-from bus.message import Partition, Record
-from bus.middleware.retry import Kind
+from bus.errors import BusError, Fenced
+from bus.message import Partition
 from bus.ports import Clock
 from schemas.envelope import to_us
 
 _log = logging.getLogger(__name__)
-TAKE = 500  # records of one case partition decided at once; bounds a batch and the latency behind it
-PATIENCE_MS = 2_000
-GRACE_MS = 1_000  # brokers' clocks differ by less: an event may be stamped before the one that opens its case
-_GRACE_US = GRACE_MS * 1_000
+TAKE = 500  # pieces of work of one case partition decided at once; bounds a batch and the latency behind it
+_MOST_TRIES = 2  # of work that is too large alone: then its case is parked, then its event is a dead letter
 QUIET_US = 1_000_000
 UNIT_S = 20.0  # a unit that hangs ends the process before the group's rebalance timeout of 30 s does worse (F20)
 MARKER_LIFE_US = 35 * 86_400_000_000  # longest input retention (30 days) and five for a redrive
 
 Floor = Callable[[Sequence[Partition]], Awaitable[dict[Partition, int]]]
-
-
-@dataclass(slots=True)
-class _Decision:
-    """What one partition's part of a unit comes to; nothing of it is kept before the batch is stored.
-
-    Args:
-        taken: the records it covers. changes: new entries by case id. dead: records for the dead letters.
-        fired: timers taken off the heap, put back when the decision is dropped.
-    """
-
-    taken: list[Record]
-    changes: dict[str, Entry | None] = field(default_factory=dict)
-    dead: list[Dead] = field(default_factory=list)
-    fired: list[tuple[int, str]] = field(default_factory=list)
-
-    @property
-    def empty(self) -> bool:
-        return not self.taken and not self.changes
 
 
 class Runner:
@@ -73,12 +54,13 @@ class Runner:
         owner: this process's name, written into barriers.
     """
 
+    decider: ClassVar[type[Decider]] = Decider
+
     def __init__(
         self, graphs: Mapping[str, Graph], *, intake: Intake, log: CaseLog, outputs: Outputs, clock: Clock, owner: str
     ) -> None:
-        self._graphs = dict(graphs)
         self._graph = next(iter(graphs.values()))
-        self._intake = intake
+        self._rules = Rules(dict(graphs), self._graph, intake, outputs)
         self._log = log
         self._outputs = outputs
         self._clock = clock
@@ -87,9 +69,11 @@ class Runner:
         self._merge = Merge()
         self._sent: dict[int, dict[str, Stored]] = {}  # what `_sending` sends: case partition -> case id -> entry
         self._sending: asyncio.Task[Places] | None = None
+        self._settled: dict[int, Sequence[bytes]] = {}  # rows of `<group>.parked` whose tombstones it sends as well
         self._markers: dict[int, dict[str, Marker]] = {}  # archived cases whose markers the next batch will carry
         self._covered: dict[Partition, int] = {}  # positions of the last stored unit
         self._confirmed: dict[Partition, int] = {}  # the same, once its outputs are acknowledged
+        self._fed: frozenset[Partition] = frozenset()
         self._stored_at = 0
         self._busy = asyncio.Lock()  # hosts call from more than one task; a unit is never cut into by a takeover
 
@@ -101,7 +85,9 @@ class Runner:
         Args:
             numbers: every case partition now owned; what was held before is dropped and read again.
             floor: for topic partitions, where to start when the log knows no position; the first stored offset when
-                retention has passed the position.
+                retention has passed the position. It leaves out what is not assigned: beside a worker of a version
+                that listens to fewer topics, a number's topics may go to two members; only who has all the topics
+                of events owns it, and commands wait until one member has both.
             still_mine: asked before each claim; False means another rebalance is under way, and going on would fence
                 the rightful owner (seen in a run: research/faust-host.md 2).
 
@@ -120,19 +106,25 @@ class Runner:
         await self._release()
         seeks: dict[Partition, int] = {}
         for number in numbers:
+            floors = await floor([Partition(topic, number) for topic in sorted(self.inputs)])
+            if not self._graph.listens <= {partition.topic for partition in floors}:
+                continue
             if not still_mine():
                 raise Fenced("the assignment changed while it was being taken over.")
             await self._log.claim([number], self._owner)
             if not still_mine():
                 raise Fenced("the assignment changed while it was being taken over.")
-            shelf = shelves.recover(await self._log.load(number))
-            inputs = [Partition(topic, number) for topic in sorted(self._graph.listens)]
-            floors = await floor(inputs)
-            shelf.positions = {p.topic: max(shelf.positions.get(p.topic, 0), floors[p]) for p in inputs}
+            shelf = shelves.recover(await self._log.load(number), opens_on=self._graph.opens_on)
+            known = shelf.positions
+            shelf.positions = {t: max(known.get(t, 0), floors.get(Partition(t, number), 0)) for t in self.inputs}
             self._shelves[number] = shelf
-            self._merge.lanes[number] = Lane(dict(shelf.positions), self._graph.opens_on, GRACE_MS)
-            seeks.update({p: shelf.positions[p.topic] for p in inputs})
+            self._merge.lanes[number] = Lane(
+                dict(shelf.positions), self._graph.opens_on, GRACE_MS, aside=self._outputs.told
+            )
+            seeks.update({p: shelf.positions[p.topic] for p in floors})
+            self._settled[number] = shelf.settled
             self._sent[number] = {c: e for c in shelf.unconfirmed if isinstance(e := shelf.get(c), Stored)}
+        self._fed = frozenset(seeks)
         self._covered = dict(seeks)
         self._confirmed = dict(seeks)
         self._stored_at = to_us(self._clock.now())
@@ -149,14 +141,26 @@ class Runner:
         self._shelves.clear()
         self._merge.lanes.clear()
         self._sent.clear()
+        self._settled.clear()
+        self._rules.too_large.clear()
         self._outputs.forget()
         self._markers.clear()
         self._covered.clear()
         self._confirmed.clear()
 
+    @property
+    def inputs(self) -> frozenset[str]:
+        """The topics to join the group with: of events, and of what operators say of this group's events."""
+        return self._graph.listens | {self._outputs.told}
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The case partitions it owns."""
+        return tuple(self._shelves)
+
     def committable(self) -> dict[Partition, int]:
         """Next offset per input whose effects are stored and whose outputs are acknowledged."""
-        return dict(self._confirmed)
+        return {partition: offset for partition, offset in self._confirmed.items() if partition in self._fed}
 
     def full(self) -> frozenset[Partition]:
         """Inputs that hold enough records in memory; fetch the others first."""
@@ -172,7 +176,7 @@ class Runner:
             for fetched in fetches:
                 self._merge.add(fetched)
             limit = TAKE
-            while decisions := self._decide_all(limit):
+            while decisions := self._decide(limit):
                 limit = TAKE if await self._store(decisions) else max(1, limit // 8)
             if self._sending is None or self._sending.done():
                 await self._rest()
@@ -184,160 +188,123 @@ class Runner:
             if self._shelves:
                 await self._confirm()
 
-    # -- deciding: in memory, nothing leaves ------------------------------------------------------------------------
-
-    def _decide_all(self, limit: int) -> dict[int, _Decision]:
-        now_ms = to_us(self._clock.now()) // 1_000
-        decisions = {number: self._decide(number, limit, now_ms) for number in self._shelves}
+    def _decide(self, limit: int) -> dict[int, Decision]:
+        now = self._clock.now()
+        decisions = {
+            number: self.decider(
+                self._rules, shelf, self._merge.lanes[number], number=number, limit=limit, now=now
+            ).decide()
+            for number, shelf in self._shelves.items()
+        }
         return {number: decision for number, decision in decisions.items() if not decision.empty}
-
-    def _decide(self, number: int, limit: int, now_ms: int) -> _Decision:
-        shelf = self._shelves[number]
-        lane = self._merge.lanes[number]
-        taken = lane.take(limit, now=now_ms, patience_ms=PATIENCE_MS)
-        decision = _Decision(taken)
-        for index, record in enumerate(taken):
-            arrival = self._intake.read(record, decision.dead)
-            if arrival is None:
-                continue
-            # An opening is taken ahead of older records of other cases, whose timers must not fire before those.
-            lead = _GRACE_US if arrival.topic == self._graph.opens_on and self._graph.time == "append" else 0
-            if not self._fire(shelf, decision, arrival.at - 1 - lead, limit):
-                lane.give_back(taken[index:])
-                decision.taken = taken[:index]
-                return decision
-            try:
-                self._step(shelf, decision, arrival)
-            except Rejected as rejected:
-                if rejected.reason == "unopened" and lane.may_still_come(
-                    self._graph.opens_on, record.timestamp + GRACE_MS
-                ):
-                    lane.give_back(taken[index:])
-                    decision.taken = taken[:index]
-                    break
-                decision.dead.append(Dead(record, "case", rejected.reason, Kind.REFUSED))
-            except Refused as refused:
-                decision.dead.append(Dead(record, "emit", refused.field, Kind.BUG))
-        reached = lane.time()
-        if reached is not None and self._graph.time == "append":
-            self._fire(shelf, decision, reached * 1_000, limit)
-        return decision
-
-    def _step(self, shelf: Shelf, decision: _Decision, arrival: Arrival) -> None:
-        entry = shelves.merged(shelf, decision.changes, arrival.case)
-        if isinstance(entry, Marker):
-            if arrival.fingerprint not in entry.applied:
-                raise Rejected("late", f"case {arrival.case} is closed")
-            return
-        before = None if entry is None else entry.case
-        after, emits = machine.step(self._graph if before is None else self._graph_of(before), before, arrival)
-        if after is not before:
-            self._keep(decision, entry, after, emits)
-
-    def _fire(self, shelf: Shelf, decision: _Decision, moment: int, limit: int) -> bool:
-        """Fire what is due at or before `moment` (microseconds), in (due, case) order.
-
-        Returns False when `limit` timers were taken: many fall due at the end of one day, and the next batch goes on.
-        """
-        for due, case_id in shelf.due(moment):
-            decision.fired.append((due, case_id))
-            entry = shelves.merged(shelf, decision.changes, case_id)
-            if isinstance(entry, Marker):
-                decision.changes[case_id] = None
-            elif entry is not None:
-                after, emits = machine.due(self._graph_of(entry.case), entry.case, moment)
-                try:
-                    if after is not entry.case:
-                        self._keep(decision, entry, after, emits)
-                except Refused as refused:  # no record to dead-letter; ending the process would repeat it for ever
-                    _log.error("case %s: what its timer puts out is refused (%s)", case_id, refused.field)
-            if len(decision.fired) >= limit:
-                return False
-        return True
-
-    def _keep(self, decision: _Decision, entry: Stored | None, after: Case, emits: Sequence[Emit]) -> None:
-        self._outputs.check(emits)
-        earlier = entry.pending if entry is not None and after.id in decision.changes else ()
-        # `after` is this unit's own copy. Offset -1 stands until the output is acknowledged.
-        after.trail.extend(Mark(e.step, e.topic, -1, -1, e.at, e.id) for e in emits)
-        decision.changes[after.id] = Stored(after, earlier + tuple(emits))
-
-    def _graph_of(self, case: Case) -> Graph:
-        graph = self._graphs.get(case.graph)
-        if graph is None:
-            raise BusError(
-                f"case {case.id} runs on another version of {self._graph.process} ({case.graph[:12]}).",
-                remedy="Give the older process file to the worker as well.",
-            )
-        return graph
 
     # -- storing: the fence, then the outputs -----------------------------------------------------------------------
 
-    async def _store(self, decisions: Mapping[int, _Decision]) -> bool:
+    async def _store(self, decisions: Mapping[int, Decision]) -> bool:
         """Store decisions and start their outputs; False when a batch was too large and its records were given back."""
         sent = {case_id: entry.pending for found in self._sent.values() for case_id, entry in found.items()}
         places = await self._settle()
         batches: dict[int, list[Row]] = {}
-        kept: dict[int, _Decision] = {}
+        kept: dict[int, Decision] = {}
         for number, decision in decisions.items():
             for case_id, entry in decision.changes.items():
                 if isinstance(entry, Stored) and (emits := sent.get(case_id)):
                     _place(entry.case, emits, places)
-            rows = self._rows(number, decision.changes)
-            if sum(len(key) + len(value or b"") + 16 for key, value in rows) <= self._log.batch_bytes:
+            rows = self._rows(number, decision)
+            if _size(rows) <= self._log.batch_bytes:
                 batches[number], kept[number] = rows, decision
-            elif not self._shrink(number, decision):
-                raise BusError(
-                    f"case partition {number}: one event makes a case larger than the log takes.",
-                    remedy="Raise max.message.bytes of the cases topic; the worker restarts from here.",
-                )
+            else:
+                self._shrink(number, decision)
         await self._outputs.dead([letter for decision in kept.values() for letter in decision.dead])
         if batches:
             await self._log.append(batches)
         for number, decision in kept.items():
             self._install(number, decision)
         self._start_sending()
-        return len(kept) == len(decisions)
-
-    def _rows(self, number: int, changes: Mapping[str, Entry | None]) -> list[Row]:
-        entries: dict[str, Entry | None] = {**self._markers.get(number, {}), **changes}
-        rows: list[Row] = [(c.encode(), None if e is None else case_log.pack(e)) for c, e in entries.items()]
-        if self._graph.hash not in self._shelves[number].processes:
-            rows.append(trace.describe(self._graph))
-        positions = Positions(self._merge.lanes[number].positions, len(rows))
-        return [*rows, (case_log.POSITIONS, case_log.pack_positions(positions))]
-
-    def _shrink(self, number: int, decision: _Decision) -> bool:
-        """Drop a decision; False when it covers a single record or timer and so cannot become smaller."""
-        if len(decision.taken) + len(decision.fired) <= 1:
+        if len(kept) < len(decisions):
             return False
-        self._merge.lanes[number].give_back(decision.taken)
-        self._shelves[number].restore(decision.fired)
+        self._rules.too_large.clear()
         return True
 
-    def _install(self, number: int, decision: _Decision) -> None:
+    def _rows(self, number: int, decision: Decision) -> list[Row]:
+        """The rows of one batch, its positions last; of the markers that wait, as many as fit."""
+        rows: list[Row] = [(c.encode(), None if e is None else case_log.pack(e)) for c, e in decision.changes.items()]
+        rows += [(key, None) if waiting is None else waiting.row() for key, waiting in decision.rows.items()]
+        positions = self._merge.lanes[number].positions
+        end = (case_log.POSITIONS, case_log.pack_positions(Positions(positions, 0, tuple(decision.settled))))
+        room = self._log.batch_bytes - _size([*rows, end]) - len(str(TAKE)) * 2
+        process = trace.describe(self._graph)
+        if self._graph.hash not in self._shelves[number].processes and _size([process]) <= room:
+            room -= _size([process])
+            rows.append(process)
+            decision.described = True
+        for case_id, marker in self._markers.get(number, {}).items():
+            row = (case_id.encode(), case_log.pack(marker))
+            room -= _size([row])
+            if room < 0:
+                break
+            if case_id not in decision.changes:
+                rows.append(row)
+            decision.markers[case_id] = marker
+        covers = Positions(positions, len(rows), tuple(decision.settled))
+        return [*rows, (case_log.POSITIONS, case_log.pack_positions(covers))]
+
+    def _shrink(self, number: int, decision: Decision) -> None:
+        """Drop a decision that no batch holds; the next is smaller. What is alone too large parks its case.
+
+        Raises:
+            BusError: not even the row that would park it fits.
+        """
+        if len(decision.work) <= 1 and len(decision.told) <= 1:
+            place = decision.work[0] if decision.work else None
+            tries = self._rules.too_large.get(place, 0) + 1 if place is not None else _MOST_TRIES + 1
+            if place is None or tries > (1 if place[0] == TIMER else _MOST_TRIES):
+                raise BusError(
+                    f"case partition {number}: its case log takes no more than {self._log.batch_bytes:,} bytes.",
+                    remedy="Raise max.message.bytes of the cases topic; the worker restarts from here.",
+                )
+            self._rules.too_large[place] = tries
+        lane = self._merge.lanes[number]
+        lane.give_back(decision.taken)
+        lane.give_back(decision.told)
+        self._shelves[number].restore(decision.fired)
+
+    def _install(self, number: int, decision: Decision) -> None:
         shelf = self._shelves[number]
-        shelf.processes.add(self._graph.hash)
-        for case_id, marker in self._markers.pop(number, {}).items():
+        if decision.described:
+            shelf.processes.add(self._graph.hash)
+        for case_id, marker in decision.markers.items():
+            del self._markers[number][case_id]
             shelf.put(case_id, marker)
         for case_id, entry in decision.changes.items():
             shelf.put(case_id, entry)
+        for case_id, queue in decision.queues.items():
+            shelf.queue(case_id, queue)
+        for alarm in decision.alarms:
+            _log.error("case %s is parked: %s (stage %s)", alarm.case, alarm.error, alarm.stage)
         lane = self._merge.lanes[number]
         self._covered.update({Partition(topic, number): offset for topic, offset in lane.positions.items()})
         self._sent[number] = {c: e for c, e in decision.changes.items() if isinstance(e, Stored)}
+        self._settled[number] = decision.settled
         self._stored_at = to_us(self._clock.now())
 
     def _start_sending(self) -> None:
         emits = [(c, emit) for sent in self._sent.values() for c, entry in sent.items() for emit in entry.pending]
         closed = {n: [e for e in sent.values() if e.case.closed] for n, sent in self._sent.items()}
-        self._sending = asyncio.create_task(self._send(emits, closed))
+        self._sending = asyncio.create_task(self._send(emits, closed, dict(self._settled)))
 
-    async def _send(self, emits: Sequence[tuple[str, Emit]], closed: Mapping[int, Sequence[Stored]]) -> Places:
+    async def _send(
+        self,
+        emits: Sequence[tuple[str, Emit]],
+        closed: Mapping[int, Sequence[Stored]],
+        settled: Mapping[int, Sequence[bytes]],
+    ) -> Places:
         places = await self._outputs.send(emits)
         for entries in closed.values():
             for entry in entries:
                 _place(entry.case, entry.pending, places)
         await self._outputs.archive({number: [entry.case for entry in found] for number, found in closed.items()})
+        await self._outputs.settle(settled)
         return places
 
     async def _settle(self) -> Places:
@@ -357,6 +324,7 @@ class Runner:
                     marker = Marker(case.graph, tuple(case.applied), expires)
                     self._markers.setdefault(number, {})[case_id] = marker
         self._sent.clear()
+        self._settled.clear()
         self._confirmed.update(self._covered)
         return places
 
@@ -370,11 +338,20 @@ class Runner:
 
     async def _confirm(self) -> None:
         """Append markers and positions alone: the last batch's outputs are then known to be sent."""
-        await self._log.append({number: self._rows(number, {}) for number in self._shelves})
-        for number in self._shelves:
-            self._install(number, _Decision([]))
+        while True:
+            nothing = {number: Decision() for number in self._shelves}
+            await self._log.append({number: self._rows(number, decision) for number, decision in nothing.items()})
+            for number, decision in nothing.items():
+                self._install(number, decision)
+            if not any(self._markers.values()) or not any(decision.markers for decision in nothing.values()):
+                break
         self._sent.clear()
         self._stored_at = 0
+
+
+def _size(rows: Sequence[Row]) -> int:
+    """An upper bound of the bytes rows take in a batch."""
+    return sum(len(key) + len(value or b"") + 16 for key, value in rows)
 
 
 def _place(case: Case, emits: Sequence[Emit], places: Places) -> None:

@@ -12,21 +12,28 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agents import case as cases
-from agents import case_log
+from agents import case_log, parked
 from agents.case_log import Damaged, Marker, Positions, Stored
+from agents.parked import Waiting
 
 Entry = Stored | Marker
 
 
 @dataclass(slots=True)
 class Shelf:
-    """Entries by case id, a heap of (due microseconds, case id), next input offset per topic."""
+    """Entries by case id, a heap of (due microseconds, case id), next input offset per topic, queues of parked cases.
+
+    Args:
+        settled: keys of rows of ``<group>.parked`` that the last batch took in, whose tombstones may not be written.
+    """
 
     entries: dict[str, Entry | bytes] = field(default_factory=dict)
     timers: list[tuple[int, str]] = field(default_factory=list)
     positions: dict[str, int] = field(default_factory=dict)
     unconfirmed: list[str] = field(default_factory=list)
     processes: set[str] = field(default_factory=set)  # hashes whose description stands in the log
+    parked: dict[str, list[Waiting]] = field(default_factory=dict)
+    settled: tuple[bytes, ...] = ()
 
     def get(self, case_id: str) -> Entry | None:
         """The entry of a case, decoded on first touch. Raises Damaged."""
@@ -45,6 +52,16 @@ class Shelf:
         self.entries[case_id] = entry
         due = due_of(entry)
         if due is not None and (before is None or due != due_of(before)):
+            heapq.heappush(self.timers, (due, case_id))
+
+    def queue(self, case_id: str, waiting: list[Waiting]) -> None:
+        """Replace the queue of a parked case; with the last of it the timers of the case run again."""
+        if waiting:
+            self.parked[case_id] = waiting
+            return
+        entry = self.entries.get(case_id)
+        due = None if self.parked.pop(case_id, None) is None or entry is None else due_of(entry)
+        if due is not None:
             heapq.heappush(self.timers, (due, case_id))
 
     def due(self, moment: int) -> Iterator[tuple[int, str]]:
@@ -68,11 +85,12 @@ def due_of(entry: Entry | bytes) -> int | None:
     return entry.expires if isinstance(entry, Marker) else cases.next_due(entry.case)
 
 
-def recover(rows: Iterable[tuple[int, bytes, bytes | None]]) -> Shelf:
-    """Rebuild a partition from its log.
+def recover(rows: Iterable[tuple[int, bytes, bytes | None]], *, opens_on: str = "") -> Shelf:
+    """Rebuild a partition from its log. Rows under a key of our own that this version does not know are left alone.
 
     Args:
         rows: (offset, key, value) in offset order.
+        opens_on: topic of the events that open cases.
 
     Returns:
         The shelf; `unconfirmed` lists the cases of the last batch, whose outputs may not have been sent.
@@ -91,9 +109,10 @@ def recover(rows: Iterable[tuple[int, bytes, bytes | None]]) -> Shelf:
     shelf = Shelf()
     positions = Positions({}, 0) if raw is None else case_log.unpack_positions(raw)
     shelf.positions = dict(positions.inputs)
+    shelf.settled = positions.settled
     for key, (offset, value) in latest.items():
-        if key.startswith(case_log.PROCESS):
-            shelf.processes.add(_text(key.removeprefix(case_log.PROCESS)))
+        if key.startswith(case_log.OURS):
+            _ours(shelf, key, value, opens_on)
             continue
         case_id = _text(key)
         shelf.entries[case_id] = value
@@ -103,7 +122,17 @@ def recover(rows: Iterable[tuple[int, bytes, bytes | None]]) -> Shelf:
         if offset >= at - positions.rows:
             shelf.unconfirmed.append(case_id)
     heapq.heapify(shelf.timers)
+    for queue in shelf.parked.values():
+        queue.sort(key=lambda waiting: waiting.order)
     return shelf
+
+
+def _ours(shelf: Shelf, key: bytes, value: bytes, opens_on: str) -> None:
+    if key.startswith(case_log.PROCESS):
+        shelf.processes.add(_text(key.removeprefix(case_log.PROCESS)))
+    elif key.startswith(parked.PREFIX):
+        found = parked.read(key, value, opens_on=opens_on)
+        shelf.parked.setdefault(found.case, []).append(found)
 
 
 def _text(key: bytes) -> str:

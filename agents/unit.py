@@ -48,20 +48,24 @@ class Lane:
         positions: next offset to take per topic; where the next fetch must continue is kept beside it.
         first: the topic whose records open cases, taken as if stamped `lead_ms` earlier: brokers' clocks differ, and
             an event that waits beside the one it follows from must not be taken before it.
+        aside: a topic whose records are taken at once: they have no time, and nothing waits for them.
     """
 
     positions: dict[str, int]
     first: str = ""
     lead_ms: int = 0
+    aside: str = ""
     queues: dict[str, deque[Record]] = field(init=False)
+    _told: deque[Record] = field(init=False, default_factory=deque)
+    _reached: int = _UNREAD
     _fetched: dict[str, int] = field(init=False)
     _seen: dict[str, int] = field(init=False)
     _blocked_since: int | None = None
 
     def __post_init__(self) -> None:
-        self.queues = {topic: deque() for topic in self.positions}
+        self.queues = {topic: deque() for topic in self.positions if topic != self.aside}
         self._fetched = dict(self.positions)
-        self._seen = dict.fromkeys(self.positions, _UNREAD)
+        self._seen = dict.fromkeys(self.queues, _UNREAD)
 
     def add(self, topic: str, records: Sequence[Record], *, start: int, position: int, seen: int | None) -> None:
         """Queue what was fetched of one topic.
@@ -79,10 +83,12 @@ class Lane:
         expected = self._fetched[topic]
         if start != expected:
             raise Hole(f"{topic}: fetched from offset {start}, expected {expected}")
-        self.queues[topic].extend(records)
+        queue = self._queue(topic)
+        queue.extend(records)
         self._fetched[topic] = position
-        self._seen[topic] = _UNREAD if seen is None else seen
-        if not self.queues[topic]:
+        if topic != self.aside:
+            self._seen[topic] = _UNREAD if seen is None else seen
+        if not queue:
             self.positions[topic] = position
 
     def take(self, limit: int, *, now: int, patience_ms: int) -> list[Record]:
@@ -102,13 +108,27 @@ class Lane:
             taken.append(record)
         for topic, queue in self.queues.items():
             self.positions[topic] = queue[0].offset if queue else self._fetched[topic]
+        if taken:
+            self._reached = max(self._reached, taken[-1].timestamp)
+        return taken
+
+    def take_aside(self, limit: int) -> list[Record]:
+        """Up to `limit` records of the topic `aside`, by offset."""
+        taken = [self._told.popleft() for _ in range(min(limit, len(self._told)))]
+        if taken:
+            self.positions[self.aside] = self._told[0].offset if self._told else self._fetched[self.aside]
         return taken
 
     def give_back(self, records: Sequence[Record]) -> None:
-        """Undo a `take` of exactly these records."""
+        """Undo a `take` or `take_aside` of exactly these records."""
         for record in reversed(records):
-            self.queues[record.topic].appendleft(record)
+            self._queue(record.topic).appendleft(record)
             self.positions[record.topic] = record.offset
+            if record.topic != self.aside:
+                self._reached = min(self._reached, record.timestamp - 1)
+
+    def _queue(self, topic: str) -> deque[Record]:
+        return self._told if topic == self.aside else self.queues[topic]
 
     def _head(self, now: int, patience_ms: int) -> Record | None:
         heads = [queue[0] for queue in self.queues.values() if queue]
@@ -144,6 +164,10 @@ class Lane:
             return None
         reached = min(self._seen.values(), default=_UNREAD)
         return None if reached == _UNREAD else reached
+
+    def now(self) -> int:
+        """The time (ms) of this partition: of the last record taken, or how far it has come by itself."""
+        return max(self._reached, self.time() or _UNREAD)
 
 
 class Merge:

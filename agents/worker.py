@@ -33,6 +33,7 @@ from agents.watchdog import TICK_S, Watchdog
 from bus import selfcheck
 from bus.clock import SystemClock
 from bus.errors import UsageError
+from bus.middleware.parking import parked_topic
 from bus.settings import Settings
 from bus.transport import kafka_facts
 from bus.transport.kafka_admin import KafkaAdmin
@@ -226,7 +227,7 @@ def _membership(job: Job, group: str, graph: Graph, settings: Settings) -> HostS
     return HostSettings(
         bootstrap=settings.bootstrap,
         group=group,
-        topics=graph.listens,
+        topics=graph.listens | {parked_topic(group)},
         instance=job.instance,
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_ms=settings.session_timeout_ms // _HEARTBEATS,

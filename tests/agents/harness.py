@@ -83,6 +83,7 @@ class World:
             admin.create(TopicState(name, partitions, 1, {"message.timestamp.type": "LogAppendTime"}))
         for kind in ("cases", "parked"):
             admin.create(TopicState(f"{self.group}.{kind}", partitions, 1, {"cleanup.policy": "compact"}))
+        admin.create(TopicState(f"{self.group}.parked", partitions, 1, {"cleanup.policy": "compact"}))
         for kind in ("archive", "dead"):
             admin.create(TopicState(f"{self.group}.{kind}", partitions, 1))
         admin.close()
@@ -230,7 +231,7 @@ def host_of(name: str, world: World, runner: Runner, ready: Callable[[Sequence[i
     joined = HostSettings(
         bootstrap=world.bootstrap,
         group=world.group,
-        topics=frozenset(world.inputs),
+        topics=runner.inputs,
         session_timeout_ms=SESSION_MS,
         heartbeat_ms=500,
         **settings,

@@ -21,6 +21,9 @@ class Offsets:
     def __init__(self, first: dict[Any, int], commits: dict[Any, int]) -> None:
         self._first, self._commits = first, commits
 
+    def assignment(self) -> set[Any]:
+        return set(self._first)
+
     async def beginning_offsets(self, partitions: list[Any]) -> dict[Any, int]:
         return {tp: self._first[tp] for tp in partitions}
 
@@ -32,6 +35,11 @@ async def test_an_input_starts_at_its_commit_or_at_what_retention_has_left() -> 
     places = [Partition(*A0), Partition(*A1)]
     assert await floors(Offsets({A0: 0, A1: 7}, {A0: 5}), places) == {places[0]: 5, places[1]: 7}
     assert await floors(Offsets({A0: 9, A1: 0}, {A0: 5, A1: 3}), places) == {places[0]: 9, places[1]: 3}
+
+
+async def test_an_input_that_another_member_has_is_left_out() -> None:
+    places = [Partition(*A0), Partition(*A1)]
+    assert await floors(Offsets({A1: 7}, {}), places) == {places[1]: 7}
 
 
 def consumer(**states: Any) -> Any:

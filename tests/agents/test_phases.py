@@ -19,6 +19,8 @@ A = Partition("a.x.y.v1", 0)
 class Slow:
     """A runner that takes its time."""
 
+    numbers = (0,)
+
     def __init__(self, *, hangs: bool = False) -> None:
         self.hangs = hangs
 

@@ -14,9 +14,11 @@ from typing import Any
 from agents import case_log
 from agents.case import Case
 from agents.case_log import MemoryCaseLog, Positions, Row, Stored
+from agents.decide import Decider
+from agents.decision import Decision
 from agents.intake import Dead, Intake
 from agents.machine import Arrival, Emit
-from agents.runner import Runner, _Decision
+from agents.runner import Runner
 from bus.message import Record
 from tests.agents.crashes import anomalies
 
@@ -27,17 +29,23 @@ _serial = itertools.count()
 class SendsFirst(Runner):
     """Outputs leave before the decision behind them is durable."""
 
-    async def _store(self, decisions: Mapping[int, _Decision]) -> bool:
+    async def _store(self, decisions: Mapping[int, Decision]) -> bool:
         entries = [e for decision in decisions.values() for e in decision.changes.items()]
         await self._outputs.send([(c, emit) for c, e in entries if isinstance(e, Stored) for emit in e.pending])
         return await super()._store(decisions)
 
 
-class NewIds(Runner):
+class DecidesNewIds(Decider):
     """An output gets another id each time it is decided."""
 
-    def _keep(self, decision: _Decision, entry: Stored | None, after: Case, emits: Sequence[Emit]) -> None:
-        super()._keep(decision, entry, after, [replace(e, id=f"{next(_serial):032x}") for e in emits])
+    def _keep(self, entry: Stored | None, after: Case, emits: Sequence[Emit]) -> None:
+        super()._keep(entry, after, [replace(e, id=f"{next(_serial):032x}") for e in emits])
+
+
+class NewIds(Runner):
+    """As its decider."""
+
+    decider = DecidesNewIds
 
 
 class NewIdsSentFirst(NewIds, SendsFirst):

@@ -22,6 +22,7 @@ from agents.outputs import Outputs
 from agents.runner import Runner
 from agents.unit import Fetched
 from bus.message import Outgoing, Partition, Record
+from bus.middleware.parking import parked_topic
 from bus.partitioner import partition_for
 from bus.testing import ManualClock, memory_cluster
 from schemas.catalogue import standard
@@ -31,6 +32,7 @@ from schemas.event import Event
 
 PARTITIONS = 2
 GROUP = "workflow.test"
+PARKED = parked_topic(GROUP)
 _TURNS = 20
 CATALOGUE = standard()
 CODEC = Codec(CATALOGUE)

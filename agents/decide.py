@@ -1,0 +1,272 @@
+"""What one case partition's part of a unit comes to: decided in memory; nothing leaves, nothing is kept.
+
+Called by `agents.runner`, which stores a decision as one batch and only then installs it. Events go to their cases in
+time order, timers due before them fire first. What fails by no fault of the event (a bug, an output that cannot be
+built, a case larger than the log takes) parks its case: the event becomes a row of the case log in the same batch that
+moves the positions, later events of the case queue behind it, its timers stand still, and all other cases go on. The
+traps it avoids: a failure that ends the process and meets it again after each restart; a later event that overtakes the
+parked one; a queue that is lost with the process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime
+
+from agents import case as cases
+from agents import parked
+from agents import shelf as shelves
+from agents.case_log import Stored
+from agents.decision import Alarm, Decision, Rules, place
+from agents.intake import Broken, Dead
+from agents.machine import Arrival, Rejected
+from agents.parked import GRACE_MS, Waiting
+from agents.shelf import Shelf
+from agents.stepping import Stepper
+from agents.unit import Lane
+from bus.errors import Refused
+from bus.message import Record
+from bus.middleware import parking
+from bus.middleware.dead_letter import Failure
+from bus.middleware.parking import Command
+from bus.middleware.retry import Kind
+from schemas.envelope import to_ms
+
+_log = logging.getLogger(__name__)
+PATIENCE_MS = 2_000
+_GRACE_US = GRACE_MS * 1_000
+
+
+class Decider(Stepper):
+    """Makes one decision.
+
+    Args:
+        rules: of the worker. number: the case partition. shelf: its cases; only its heap of timers is touched.
+        lane: its records. limit: most pieces of work. now: wall time, aware.
+    """
+
+    def __init__(self, rules: Rules, shelf: Shelf, lane: Lane, *, number: int, limit: int, now: datetime) -> None:
+        super().__init__(rules, shelf, number=number, now=now)
+        self._lane = lane
+        self._limit = limit
+
+    def decide(self) -> Decision:
+        """Take commands and letters, then what is in time order, then let time pass."""
+        if self._tell() and self._take():
+            reached = self._lane.time()
+            if reached is not None and self._rules.graph.time == "append":
+                self._fire(reached * 1_000)
+        return self.decision
+
+    @property
+    def _room(self) -> int:
+        return self._limit - len(self.decision.work)
+
+    def _tell(self) -> bool:
+        told = self._lane.take_aside(self._limit)
+        for index, record in enumerate(told):
+            if not self._told(record):
+                self._lane.give_back(told[index:])
+                self.decision.told = told[:index]
+                return False
+        self.decision.told = told
+        return self._room > 0
+
+    def _take(self) -> bool:
+        taken = self._lane.take(self._room, now=to_ms(self._now), patience_ms=PATIENCE_MS)
+        for index, record in enumerate(taken):
+            if not self._record(record):
+                self._lane.give_back(taken[index:])
+                self.decision.taken = taken[:index]
+                return False
+        self.decision.taken = taken
+        return self._room > 0
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def _record(self, record: Record) -> bool:
+        """Take one event in. False: not yet, because timers or an opening come first."""
+        try:
+            arrival = self._rules.intake.read(record, self.decision.dead)
+        except Broken as broken:
+            self.decision.work.append(place(record))
+            self._park(broken.case, record, self._failure("read", broken.error))
+            return True
+        if arrival is None:
+            self.decision.work.append(place(record))
+            return True
+        # An opening is taken ahead of older records of other cases, whose timers must not fire before those.
+        lead = _GRACE_US if arrival.topic == self._rules.graph.opens_on and self._rules.graph.time == "append" else 0
+        if not self._fire(arrival.at - 1 - lead):
+            return False
+        if self._held(arrival.case):
+            self.decision.work.append(place(record))
+            self._queue_behind(arrival.case, record)
+            return True
+        try:
+            failure = self._try(arrival, record)
+        except Rejected as rejected:
+            if rejected.reason == "unopened" and self._lane.may_still_come(
+                self._rules.graph.opens_on, record.timestamp + GRACE_MS
+            ):
+                return False
+            self.decision.dead.append(Dead(record, "case", rejected.reason, Kind.REFUSED))
+        else:
+            if failure is not None:
+                self._park(arrival.case, record, failure)
+        self.decision.work.append(place(record))
+        return True
+
+    # -- timers ------------------------------------------------------------------------------------------------------
+
+    def _fire(self, moment: int) -> bool:
+        """Fire what is due at or before `moment` (microseconds), in (due, case) order.
+
+        Returns False when the limit is reached: many fall due at the end of one day, and the next batch goes on.
+        """
+        for due, case_id in self._shelf.due(moment):
+            self.decision.fired.append((due, case_id))
+            if self._held(case_id):
+                continue  # its timers stand still; `Shelf.queue` sets them again
+            self.decision.work.append(self._timer_place(case_id, due))
+            self._expire(case_id, moment)
+            if self._room <= 0:
+                return False
+        return True
+
+    # -- parked cases ------------------------------------------------------------------------------------------------
+
+    def _advance(self, case_id: str, marked: Collection[bytes] = (), *, drop: bool = False) -> bool:
+        """Try the queue of a case in order, as far as nothing that failed before stands in the way.
+
+        Args:
+            case_id: of the case.
+            marked: keys of failed entries that stand in the way no longer.
+            drop: whether these are given up instead of tried.
+
+        Returns:
+            False when the limit is reached before that.
+        """
+        queue = self._queue(case_id)
+        while queue and (queue[0].entry.queued or queue[0].key in marked):
+            if self._room <= 0:
+                return False
+            head = queue[0]
+            self.decision.work.append(place(head.entry.record, case_id))
+            given_up = drop and head.key in marked
+            failure = self._give_up(head) if given_up else self._again(head)
+            if failure is not None:
+                queue[0] = self.decision.rows[head.key] = head.failed(failure)
+                self.decision.alarms.append(Alarm(case_id, failure.stage, failure.error))
+                return True
+            if queue[0] is not head:
+                return True  # a timer due before it failed, and stands first now
+            del queue[0]
+            self.decision.rows[head.key] = None
+        return True
+
+    def _again(self, waiting: Waiting) -> Failure | None:
+        """Try one entry; why it failed again. A timer due before it that fails is parked before it."""
+        if waiting.due is not None:
+            return self._timer_again(waiting.case, waiting.due)
+        entry = waiting.entry
+        letters = len(self.decision.dead)
+        try:
+            arrival = self._rules.intake.read(entry.record, self.decision.dead)
+            if arrival is not None:
+                return self._arrive(arrival, entry)
+        except Broken as broken:
+            return self._failure("read", broken.error)
+        except Rejected as rejected:
+            self.decision.dead.append(Dead(entry.record, "case", rejected.reason, Kind.REFUSED))
+        finally:
+            self._number_letters(letters, entry.redrive)
+        return None
+
+    def _arrive(self, arrival: Arrival, entry: parking.Entry) -> Failure | None:
+        """Step an event that waited, at its own time; one that came back from the dead letters comes now."""
+        if entry.action is not None and self._rules.graph.time == "append":
+            arrival = replace(arrival, at=max(arrival.at, self._lane.now() * 1_000))
+        if not self._expire(arrival.case, arrival.at - 1):
+            return None
+        return self._try(arrival, entry.record)
+
+    def _timer_again(self, case_id: str, due: int) -> Failure | None:
+        entry = shelves.merged(self._shelf, self.decision.changes, case_id)
+        if not isinstance(entry, Stored) or (cases.next_due(entry.case) or due + 1) > due:
+            return None
+        return self._try_timer(entry, due)
+
+    def _give_up(self, waiting: Waiting) -> Failure | None:
+        """What an operator drops: an event becomes a dead letter, a timer is spent."""
+        entry = waiting.entry
+        if waiting.due is None:
+            told = entry.failure
+            self.decision.dead.append(Dead(entry.record, told.stage, told.error, told.kind, entry.redrive))
+            return None
+        stored = shelves.merged(self._shelf, self.decision.changes, waiting.case)
+        if isinstance(stored, Stored):
+            graph = self._rules.graphs.get(stored.case.graph)
+            after = None if graph is None else parked.without_timer(graph, stored.case, waiting.due)
+            if after is None:
+                return self._failure("timer", "CannotDrop")
+            self._keep(stored, after, ())
+        return None
+
+    def _number_letters(self, start: int, redrive: int) -> None:
+        if redrive:
+            self.decision.dead[start:] = [letter._replace(redrive=redrive) for letter in self.decision.dead[start:]]
+
+    # -- what operators say ------------------------------------------------------------------------------------------
+
+    def _told(self, record: Record) -> bool:
+        """Obey one row of ``<group>.parked``. False when the limit is reached before it is done."""
+        key, value = record.key or b"", record.value
+        if value is None:
+            return True  # the tombstone of a row that is done with
+        try:
+            said = parking.unpack_command(key, value) if parking.is_command(key) else parking.unpack(value)
+            case_id = said.key.decode() if isinstance(said, Command) else ""
+        except (ValueError, Refused) as error:
+            _log.warning(
+                "%s[%d]@%d is ignored: %s", record.topic, record.partition, record.offset, type(error).__name__
+            )
+            return True
+        done = self._command(case_id, said) if isinstance(said, Command) else self._redriven(said)
+        if done:
+            self.decision.settled.append(key)
+        return done
+
+    def _command(self, case_id: str, command: Command) -> bool:
+        marked = {waiting.key for waiting in self._queue(case_id) if not waiting.entry.queued}
+        return self._advance(case_id, marked, drop=command.do == "drop")
+
+    def _redriven(self, letter: parking.Entry) -> bool:
+        """A dead letter that comes back: it arrives now, and waits its turn when its case is parked."""
+        if self._room <= 0:
+            return False
+        record, start = letter.record, len(self.decision.dead)
+        self.decision.work.append(place(record))
+        if record.partition != self._number:
+            self.decision.dead.append(Dead(record, "envelope", "Misplaced", Kind.REFUSED, letter.redrive))
+            return True
+        try:
+            arrival = self._rules.intake.read(record, self.decision.dead)
+            if arrival is not None and self._held(arrival.case):
+                self._queue_behind(arrival.case, record, letter)
+                return self._advance(arrival.case)
+            if arrival is not None:
+                failure = self._arrive(arrival, letter)
+                if failure is not None:
+                    self._park(arrival.case, record, failure, letter)
+                elif self._held(arrival.case):  # a timer due before it failed
+                    self._queue_behind(arrival.case, record, letter)
+        except Broken as broken:
+            self._park(broken.case, record, self._failure("read", broken.error), letter)
+        except Rejected as rejected:
+            self.decision.dead.append(Dead(record, "case", rejected.reason, Kind.REFUSED))
+        finally:
+            self._number_letters(start, letter.redrive)
+        return True

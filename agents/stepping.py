@@ -1,0 +1,162 @@
+"""One event or timer of one case: step it, or park the case when that fails by no fault of the event.
+
+The part of `agents.decide` that knows one case at a time. The traps it avoids: a failure that ends the process and
+meets it again after each restart; a later event that overtakes the parked one; a neighbour that pays for it.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Sequence
+from datetime import datetime
+
+from agents import case as cases
+from agents import machine, parked
+from agents import shelf as shelves
+from agents.case import Case, Mark
+from agents.case_log import Damaged, Marker, Stored
+from agents.decision import TOO_LARGE, Alarm, Decision, Place, Rules, UnknownVersion, place
+from agents.graph import Graph
+from agents.intake import Dead
+from agents.machine import Arrival, Emit, Rejected
+from agents.parked import TIMER, Waiting
+from agents.shelf import Shelf
+from bus.errors import Refused
+from bus.message import Record
+from bus.middleware import parking
+from bus.middleware.dead_letter import Failure
+from bus.middleware.retry import Kind
+
+_LARGEST_TRAIL = 2_000  # places in a closed case that its archive record surely has room for
+
+
+class Stepper:
+    """Steps cases of one partition into a decision.
+
+    Args:
+        rules: of the worker. shelf: the partition's cases, only read.
+        number: of the partition. now: wall time, aware.
+    """
+
+    def __init__(self, rules: Rules, shelf: Shelf, *, number: int, now: datetime) -> None:
+        self._rules = rules
+        self._shelf = shelf
+        self._number = number
+        self._now = now
+        self.decision = Decision()
+
+    def _try(self, arrival: Arrival, record: Record) -> Failure | None:
+        """Step the event's case; why that failed, by no fault of the event. Raises Rejected, Damaged."""
+        if self._rules.too_large and self._rules.too_large.get(place(record)):
+            return self._failure("size", TOO_LARGE)
+        try:
+            self._step(arrival)
+        except (Rejected, Damaged, MemoryError):
+            raise
+        except Refused as refused:
+            return self._failure("emit", refused.field or "Refused")
+        except Exception as error:  # noqa: BLE001  # a bug is its case's trouble, never its neighbours'
+            return self._failure("step", type(error).__name__)
+        return None
+
+    def _step(self, arrival: Arrival) -> None:
+        entry = shelves.merged(self._shelf, self.decision.changes, arrival.case)
+        if isinstance(entry, Marker):
+            if arrival.fingerprint not in entry.applied:
+                raise Rejected("late", f"case {arrival.case} is closed")
+            return
+        before = None if entry is None else entry.case
+        graph = self._rules.graph if before is None else self._graph_of(before)
+        after, emits = machine.step(graph, before, arrival)
+        if after is not before:
+            self._keep(entry, after, emits)
+
+    def _keep(self, entry: Stored | None, after: Case, emits: Sequence[Emit]) -> None:
+        self._rules.outputs.check(emits)
+        if after.closed and len(after.trail) > _LARGEST_TRAIL:
+            self._rules.outputs.check_closed(after)
+        decision = self.decision
+        earlier = entry.pending if entry is not None and after.id in decision.changes else ()
+        # `after` is this unit's own copy. Offset -1 stands until the output is acknowledged.
+        after.trail.extend(Mark(e.step, e.topic, -1, -1, e.at, e.id) for e in emits)
+        decision.changes[after.id] = Stored(after, earlier + tuple(emits))
+
+    def _graph_of(self, case: Case) -> Graph:
+        graph = self._rules.graphs.get(case.graph)
+        if graph is None:
+            raise UnknownVersion(
+                f"case {case.id} runs on another version of {self._rules.graph.process} ({case.graph[:12]}).",
+                remedy="Give the older process file to the worker as well.",
+            )
+        return graph
+
+    def _expire(self, case_id: str, moment: int) -> bool:
+        """Fire the timers of one case, each alone; False when one of them parked it."""
+        while True:
+            entry = shelves.merged(self._shelf, self.decision.changes, case_id)
+            if isinstance(entry, Marker):
+                if entry.expires <= moment:
+                    self.decision.changes[case_id] = None
+                return True
+            due = None if entry is None else cases.next_due(entry.case)
+            if entry is None or due is None or due > moment:
+                return True
+            failure = self._try_timer(entry, due)
+            if failure is not None:
+                self._park(case_id, parked.timer(case_id, self._number, due), failure)
+                return False
+
+    def _try_timer(self, entry: Stored, due: int) -> Failure | None:
+        if self._rules.too_large.get(self._timer_place(entry.case.id, due)):
+            return self._failure("size", TOO_LARGE)
+        try:
+            after, emits = machine.due(self._graph_of(entry.case), entry.case, due)
+            self._keep(entry, after, emits)
+        except MemoryError:
+            raise
+        except Refused as refused:
+            return self._failure("timer", refused.field or "Refused")
+        except Exception as error:  # noqa: BLE001  # as in `_try`
+            return self._failure("timer", type(error).__name__)
+        return None
+
+    def _timer_place(self, case_id: str, due: int) -> Place:
+        return TIMER, self._number, due, case_id
+
+    def _held(self, case_id: str) -> bool:
+        queue = self.decision.queues.get(case_id)
+        return case_id in self._shelf.parked if queue is None else bool(queue)
+
+    def _queue(self, case_id: str) -> list[Waiting]:
+        """The queue of a case as this decision leaves it; a list of its own."""
+        queue = self.decision.queues.get(case_id)
+        if queue is None:
+            queue = self.decision.queues[case_id] = list(self._shelf.parked.get(case_id, ()))
+        return queue
+
+    def _failure(self, stage: str, error: str) -> Failure:
+        return Failure(stage=stage, kind=Kind.BUG, error=error, attempt=1, first=self._now, last=self._now)
+
+    def _park(self, case_id: str, record: Record, failure: Failure, letter: parking.Entry | None = None) -> None:
+        """Put a failed event or timer into its case's queue, and raise the alarm; behind others it waits its turn."""
+        self.decision.alarms.append(Alarm(case_id, failure.stage, failure.error))
+        self._enqueue(case_id, record, failure, letter)
+
+    def _queue_behind(self, case_id: str, record: Record, letter: parking.Entry | None = None) -> None:
+        cause = self._queue(case_id)[0].entry.failure
+        self._enqueue(case_id, record, parked.behind(cause, self._now), letter)
+
+    def _enqueue(self, case_id: str, record: Record, failure: Failure, letter: parking.Entry | None) -> None:
+        redrive, action = (0, None) if letter is None else (letter.redrive, letter.action)
+        if (
+            self._rules.too_large.get(place(record, case_id), 0) > 1
+        ):  # not even its row fits: its letter names the place
+            self.decision.dead.append(Dead(record, "size", TOO_LARGE, Kind.INVALID, redrive))
+            self.decision.alarms.append(Alarm(case_id, "size", TOO_LARGE))
+            return
+        entry = parking.Entry(record=record, failure=failure, redrive=redrive, action=action)
+        waiting = parked.waiting(case_id, entry, opens_on=self._rules.graph.opens_on)
+        queue = self._queue(case_id)
+        if all(waiting.key != other.key for other in queue):
+            insort(queue, waiting, key=lambda one: one.order)
+            self.decision.rows[waiting.key] = waiting
