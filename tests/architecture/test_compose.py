@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import yaml
 from bus.broker.config import Node, server_properties
 from bus.broker.lock import KAFKA_VERSION
 from bus.cli import main
+from bus.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
@@ -119,3 +122,17 @@ def test_the_base_image_is_the_oldest_python_we_support() -> None:
     assert wanted is not None
     text = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == [f"python:{wanted[1]}-slim"] * 2
+
+
+def test_the_worker_is_healthy_when_its_own_page_says_so_and_not_before() -> None:
+    worker = SERVICES["worker"]
+    port = worker["command"][worker["command"].index("--health") + 1]
+    *_, program = worker["healthcheck"]["test"]
+    assert f"http://127.0.0.1:{port}/ready" in program
+    code = program.replace(port, "1")  # nothing listens there
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode != 0
+
+
+def test_the_grace_period_is_longer_than_a_worker_s_budget() -> None:
+    grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace > Settings.model_fields["drain_s"].default + 5
