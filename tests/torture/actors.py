@@ -1,0 +1,264 @@
+"""The actors of the kill run, each one real process: publishers, workers and consumers of recorded events.
+
+Forked by `tests.torture.zygote`. They use the bus as an agency's own programs would: `connect`, `publish_all`,
+`subscribe`, `agencybus worker run`. What the run must not lose they keep themselves: a publisher a journal of what was
+acknowledged, a consumer its effects and the ids behind them in one SQLite transaction. Each guard of the promise can be
+left out by name, for the negative controls. SQLite does not sync: a killed process loses nothing it has written.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from bus.core import transport_of
+from bus.errors import Unreachable
+from bus.message import Message, Partition, Receipt, Record
+from bus.publish import Publication
+from bus.settings import Settings
+from bus.wiring import connect
+from schemas.catalogue import standard
+from schemas.codec import Codec
+from schemas.recorded import ActivityFollowed, ActivityRecorded
+from tests.torture.history import Place, Recorder
+
+RECORDED, FOLLOWED = "replay.activity.recorded.v1", "replay.activity.followed.v1"
+SESSION_MS = 6_000
+_BURST = 5  # events of one case in a row: several of a key are under way at once
+_CHUNK = 200
+_START = datetime(2026, 1, 5, 8, tzinfo=UTC)
+_PAUSE_S = 0.05
+
+
+def plan(name: str, *, seed: int, keys: int, each: int) -> list[tuple[str, int]]:
+    """The events of one publisher in the order it tells them: (case, n), n from 1 for each case.
+
+    Args:
+        name: of the publisher; its cases are its own. seed: of the order. keys: cases. each: events of a case.
+    """
+    chance = random.Random(f"{seed} {name}")
+    left = {f"{name}-{number}": 1 for number in range(keys)}
+    told: list[tuple[str, int]] = []
+    cases = list(left)
+    while cases:
+        index = chance.randrange(len(cases))
+        case = cases[index]
+        first = left[case]
+        last = min(each, first + chance.randrange(_BURST))
+        told += [(case, n) for n in range(first, last + 1)]
+        left[case] = last + 1
+        if last == each:
+            cases[index] = cases[-1]
+            cases.pop()
+    return told
+
+
+def _publication(case: str, n: int, *, each: int) -> Publication:
+    event = ActivityRecorded(run="torture", activity="step", sequence=n, last=n == each)
+    return Publication(event=event, case=case, id=f"{case}-{n}", time=_START + timedelta(seconds=n))
+
+
+def publisher(
+    *,
+    actor: str,
+    folder: str,
+    bootstrap: str,
+    cases: str,
+    seed: int,
+    keys: int,
+    each: int,
+    per_s: float,
+    begin: float,
+    deadline_s: float,
+) -> None:
+    """Publish the plan of `cases`, at most `per_s` events a second since `begin`; go on where the journal ends.
+
+    Args:
+        actor: this incarnation. folder: of the run. bootstrap: the cluster.
+        cases: name of the plan. seed, keys, each: as `plan`.
+        per_s: events a second. begin: monotonic seconds. deadline_s: of one publish.
+    """
+    recorder = Recorder(Path(folder), actor)
+    journal = Path(folder) / f"{cases}.acked"
+    acked = set(journal.read_text().split("\n")) if journal.exists() else set()
+    left = [event for event in plan(cases, seed=seed, keys=keys, each=each) if f"{event[0]}-{event[1]}" not in acked]
+    told = keys * each - len(left)
+    settings = Settings(bootstrap=bootstrap, publish_deadline_s=deadline_s)
+    with connect(agency="replay", settings=settings) as bus, journal.open("a", buffering=1) as file:
+        while left:
+            due = int((time.monotonic() - begin) * per_s) - told
+            chunk, later = left[: min(due, _CHUNK)], left[max(0, min(due, _CHUNK)) :]
+            if due <= 0:
+                time.sleep(_PAUSE_S)
+                continue
+            recorder.note("called", [_nowhere(event) for event in chunk])
+            results = bus.publish_all([_publication(case, n, each=each) for case, n in chunk])
+            stored = [(event, r) for event, r in zip(chunk, results, strict=True) if isinstance(r, Receipt)]
+            recorder.note("acked", [(RECORDED, r.partition, r.offset, *event) for event, r in stored])
+            file.write("".join(f"{r.id}\n" for _, r in stored))
+            told += len(stored)
+            again = [(event, r) for event, r in zip(chunk, results, strict=True) if not isinstance(r, Receipt)]
+            recorder.note("failed", [_nowhere(event) for event, r in again if isinstance(r, Unreachable)])
+            recorder.note("unknown", [_nowhere(event) for event, r in again if not isinstance(r, Unreachable)])
+            left = [event for event, _ in again] + later
+
+
+def _nowhere(event: tuple[str, int]) -> Place:
+    return (RECORDED, -1, -1, *event)
+
+
+def worker(*, actor: str, bootstrap: str, process: str, host: str, instance: str) -> None:
+    """``agencybus worker run``, without the supervisor above it: the run is its supervisor.
+
+    Args:
+        actor: this incarnation. bootstrap: the cluster. process: its name. host: faust or aiokafka.
+        instance: static member name; empty for a dynamic member.
+    """
+    del actor
+    os.environ["AGENCYBUS__BOOTSTRAP"] = bootstrap
+    os.environ["AGENCYBUS__SESSION_TIMEOUT_MS"] = str(SESSION_MS)
+    os.environ["AGENCYBUS_WORKER_CHILD"] = str(os.getppid())
+    static = ["--instance", instance] if instance else []
+    sys.argv = ["agencybus", "worker", "run", process, "--host", host, *static]
+    from bus.cli.main import run
+
+    run()
+
+
+class _RecordingTransport:
+    """The transport, with what its consumers are given written down."""
+
+    def __init__(self, inner: Any, recorder: Recorder, *, commit_first: bool) -> None:
+        self._inner = inner
+        self._recorder = recorder
+        self._commit_first = commit_first
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def consumer(self, *given: Any, **named: Any) -> Any:
+        inner = self._inner.consumer(*given, **named)
+        return _RecordingConsumer(inner, self._recorder, commit_first=self._commit_first)
+
+
+class _RecordingConsumer:
+    """The `Consumer` port. A session ends with the group's generation and with each seek: then offsets may go back."""
+
+    def __init__(self, inner: Any, recorder: Recorder, *, commit_first: bool) -> None:
+        self._inner = inner
+        self._recorder = recorder
+        self._codec = Codec(standard())
+        self._commit_first = commit_first
+        self._seeks = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def poll(self, **given: Any) -> list[Record]:
+        records: list[Record] = self._inner.poll(**given)
+        generation = self._inner._consumer._coordinator._generation.generation_id
+        places = [self._place(record) for record in records if record.topic == FOLLOWED]
+        self._recorder.note("polled", places, actor=f"{self._recorder.actor}/{generation}.{self._seeks}")
+        if self._commit_first and records:
+            self.commit({Partition(r.topic, r.partition): r.offset + 1 for r in records})
+        return records
+
+    def commit(self, positions: Mapping[Partition, int]) -> None:
+        called = time.monotonic_ns()
+        self._inner.commit(positions)
+        places: list[Place] = [(p.topic, p.number, at, "", -1) for p, at in positions.items()]
+        self._recorder.note("committed", places, t=called)
+
+    def seek(self, positions: Mapping[Partition, int]) -> None:
+        self._seeks += 1
+        self._inner.seek(positions)
+
+    def _place(self, record: Record) -> Place:
+        event = self._codec.decode(record.value or b"", ActivityFollowed, record.headers)
+        return record.topic, record.partition, record.offset, (record.key or b"").decode(), event.sequence
+
+
+class _NeverSeen:
+    """A memory that forgets at once (negative control)."""
+
+    def has(self, partition: Partition, mark: str) -> bool:
+        return False
+
+    def add(self, partition: Partition, mark: str) -> None:
+        return
+
+
+class Books:
+    """The consumer's own database: each effect with the id that had it, in one transaction.
+
+    Args:
+        path: of the file. dedupe: whether an id that had its effect is refused.
+    """
+
+    def __init__(self, path: Path, *, dedupe: bool) -> None:
+        self._dedupe = dedupe
+        self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=OFF")
+        self._db.execute("CREATE TABLE IF NOT EXISTS inbox (source TEXT, id TEXT, PRIMARY KEY (source, id))")
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS effects (seq INTEGER PRIMARY KEY, t INTEGER, actor TEXT, key TEXT, n INTEGER)"
+        )
+
+    def enter(self, message: Message, event: ActivityFollowed, actor: str) -> None:
+        """Have the effect of an event, unless its id had it."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            mark = (message.envelope.source, message.envelope.id)
+            new = self._db.execute("INSERT OR IGNORE INTO inbox VALUES (?, ?)", mark).rowcount
+            if new or not self._dedupe:
+                key = (message.record.key or b"").decode()
+                effect = (time.monotonic_ns(), actor, key, event.sequence)
+                self._db.execute("INSERT INTO effects (t, actor, key, n) VALUES (?, ?, ?, ?)", effect)
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def count(self) -> int:
+        """How many effects there are."""
+        return int(self._db.execute("SELECT count(*) FROM effects").fetchone()[0])
+
+    def effects(self) -> Iterator[tuple[int, str, str, int]]:
+        """Every effect in its order: when, by whom, of which event."""
+        yield from self._db.execute("SELECT t, actor, key, n FROM effects ORDER BY seq")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def consumer(
+    *, actor: str, folder: str, bootstrap: str, group: str, dedupe: bool = True, commit_first: bool = False
+) -> None:
+    """Subscribe to what the workflow says and have its effects, for ever.
+
+    Args:
+        actor: this incarnation. folder: of the run. bootstrap: the cluster. group: consumer group.
+        dedupe: refuse ids that had their effect. commit_first: commit before the effect.
+    """
+    recorder = Recorder(Path(folder), actor)
+    settings = Settings(bootstrap=bootstrap, session_timeout_ms=SESSION_MS)
+    transport = _RecordingTransport(transport_of(settings), recorder, commit_first=commit_first)
+    seen = None if dedupe else _NeverSeen()
+    books = Books(Path(folder) / "books.db", dedupe=dedupe)
+    with closing(books), connect(settings=settings, transport=transport) as bus:
+        for delivery in bus.subscribe(ActivityFollowed, group=group, seen=seen):
+            with delivery as event:
+                books.enter(delivery.message, event, actor)
+
+
+PRELOAD: Sequence[str] = ("tests.torture.actors", "bus.cli.main", "agents.faust_host", "agents.aiokafka_host", "kafka")
