@@ -25,6 +25,7 @@ from bus.transport.splitter.structure import Head, Malformed, Reason
 
 _log = logging.getLogger(__name__)
 _NOTHING_KNOWN = -1  # leader epoch and producer id of a batch whose header proves nothing
+_NO_PLACE = {Reason.BASE_OFFSET, Reason.BATCH_LENGTH}  # what such a batch says of its offsets means nothing
 _MARKER_KEY = 4  # bytes of a transaction marker's key: version and kind
 
 
@@ -36,12 +37,21 @@ class Batch:
     """
 
     __slots__ = (
-        "base_offset", "is_control_batch", "is_transactional", "last_offset", "leader_epoch", "magic", "next_offset",
-        "producer_id", "rows",
-    )  # fmt: skip
+        "base_offset",
+        "framed",
+        "is_control_batch",
+        "is_transactional",
+        "last_offset",
+        "leader_epoch",
+        "magic",
+        "next_offset",
+        "producer_id",
+        "rows",
+    )
 
     def __init__(self, head: Head, rows: Sequence[Any], next_offset: int) -> None:
         self.rows = rows
+        self.framed = True  # its length is right, so the next batch is where it should be
         self.base_offset = head.base
         self.next_offset = next_offset
         self.last_offset = next_offset - 1
@@ -88,8 +98,6 @@ class Batches:
     def place(self, topic: str, partition: int, position: int) -> None:
         """Say which partition was fetched, and from which offset; needed before the first batch is taken."""
         self._topic, self._partition, self._reached = topic, partition, position
-        if self._buffer and not self._whole():
-            self._alarm_incomplete(position)
 
     def bound(self, limit: int | None) -> None:
         """Say where the log ended when it was fetched: no batch is beyond."""
@@ -111,25 +119,23 @@ class Batches:
         """0 where nothing can be taken: without a whole batch in them aiokafka skips an offset, kafka-python raises."""
         return len(self._buffer) if self.has_next() else 0
 
-    def _whole(self) -> bool:
-        """Whether a whole batch, or one with a nonsensical length, stands next."""
-        left = len(self._buffer) - self._at
-        if left < structure.START.size:
-            return False
-        return bool(structure.START.unpack_from(self._buffer, self._at)[1] <= left - structure.START.size)
-
     def _look(self) -> Batch | None:
-        if self._next is None and self._reached is not None and self._whole():
-            base, length = structure.START.unpack_from(self._buffer, self._at)
-            end = self._at + structure.START.size + max(length, 0)
-            if length < legacy.LEAST_BYTES:
-                end = len(self._buffer)  # where the next one begins cannot be told
+        if self._next is None and self._reached is not None and self._at < len(self._buffer):
+            start, left = structure.START.size, len(self._buffer) - self._at
+            base, length = structure.START.unpack_from(self._buffer, self._at) if left >= start else (self._reached, 0)
+            end = self._at + start + length
+            if length < legacy.LEAST_BYTES or end > len(self._buffer):
+                if self._at and (left < start or length > 0):
+                    self._at = len(self._buffer)  # cut: it comes whole with the next fetch
+                    return None
+                length, end = 0, len(self._buffer)  # no broker sends this: its length is wrong
             raw = self._buffer[self._at : end]
             batch = self._read(raw, base, length, self._following(end))
-            if batch is None:
-                self._at = len(self._buffer)
-            else:
-                self._at, self._reached, self._next = end, batch.next_offset, batch
+            self._at = end
+            if batch is None or not batch.framed:
+                self._at = len(self._buffer)  # what follows is fetched again
+            if batch is not None:
+                self._reached, self._next = batch.next_offset, batch
         return self._next
 
     def _following(self, end: int) -> int | None:
@@ -152,6 +158,7 @@ class Batches:
 
     def _parse(self, raw: bytes, head: Head, following: int | None) -> Batch:
         """Raises Malformed when the batch cannot be parsed at all."""
+        assert self._reached is not None
         if head.length < legacy.LEAST_BYTES:
             raise Malformed(Reason.BATCH_LENGTH)
         if head.magic in {0, 1}:
@@ -170,6 +177,8 @@ class Batches:
         found = _rows(raw, head)
         if head.control and not _is_marker(found):
             raise Malformed(Reason.CONTROL)
+        if not head.dense and found and following is not None and self._reached < following <= found[-1].offset:
+            raise Malformed(Reason.COUNT)
         last = self._last(head, found[-1].offset if found else None, following)
         self._check_place(head.base, last)
         return Batch(head, found, last + 1)
@@ -185,11 +194,11 @@ class Batches:
         """The last offset of a parsed batch; see the module. `record`: its last record's."""
         assert self._reached is not None
         claim = head.base + head.last_delta
-        if head.dense and (record is None or record <= claim):
-            return claim
-        sure = max(head.base + max(min(head.last_delta, head.records - 1), 0), record or 0)
+        sure = head.base if record is None else record
         if following is not None and following > max(sure, self._reached):
             return max(min(claim, following - 1), sure)
+        if head.dense:
+            return claim
         if self._reached > sure:  # the broker sent it for a place beyond its last record
             return min(claim, self._limit - 1) if self._limit is not None else claim
         return sure
@@ -199,40 +208,33 @@ class Batches:
         assert self._reached is not None
         if not self.sightings.believed((self._topic, self._partition, head.base), raw):
             return None
+        proven = head.magic == 2 and reason not in _NO_PLACE and _holds(raw, head)
         last = self._reached
-        if reason not in {Reason.BASE_OFFSET, Reason.BATCH_LENGTH} and head.base >= 0:
-            last = max(self._last_unproven(raw, head, following), self._reached)
+        if reason not in _NO_PLACE and head.base >= 0:
+            last = max(self._last_unparsable(raw, head, following, proven=proven), last)
         if self._limit is not None:
             last = max(min(last, self._limit - 1), self._reached)
         first = min(max(head.base, self._reached), last)
         batch = Batch(head, [unreadable(head, raw, reason=reason, first=first, last=last)], last + 1)
         batch.is_control_batch = False
-        if reason is Reason.CONTROL or head.magic != 2 or not _holds(raw, head):
+        batch.framed = proven
+        if not proven or reason is Reason.CONTROL:
             batch.is_transactional = False  # else it goes the way of its transaction, aborted or not
             batch.producer_id = batch.leader_epoch = _NOTHING_KNOWN
         return batch
 
-    def _last_unproven(self, raw: bytes, head: Head, following: int | None) -> int:
-        """The last offset of a batch that cannot be parsed; nobody has checked the number but the broker."""
+    def _last_unparsable(self, raw: bytes, head: Head, following: int | None, *, proven: bool) -> int:
+        """The last offset of a batch that cannot be parsed."""
         assert self._reached is not None
         if head.magic in {0, 1} or len(raw) < structure.HEAD_BYTES:
             return head.base  # these formats name the last one
-        last = self._last(head, None, following)
-        if following is not None and following > max(head.base, self._reached):
-            last = min(last, following - 1)
-        return last
-
-    def _alarm_incomplete(self, position: int) -> None:
-        """A fetch without one whole batch cannot be read, and is fetched again for ever: somebody must look."""
-        place = (self._topic, self._partition, -1 - position)  # apart from the batches' own places
-        if self.sightings.count(place, self._buffer) == limits.FETCHES:
-            _log.error(
-                "%s[%d] stands still at offset %d: the broker sends %d bytes and no whole batch",
-                self._topic,
-                self._partition,
-                position,
-                len(self._buffer),
-            )
+        bounded = following is not None and following > max(head.base, self._reached)
+        if head.dense:
+            last = head.base + head.last_delta
+            return min(last, following - 1) if following is not None and bounded else last
+        if proven and following is not None and bounded:
+            return following - 1
+        return self._reached  # one offset at a time: broken bytes say nothing
 
 
 def _head(raw: bytes, base: int, length: int) -> Head:
