@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from typing import Any
 
 import fastavro
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import Poison, SchemaRefused
-from schemas.scan import Writer
+from schemas.scan import MAX_VALUES, Writer
 from schemas.varint import long
 
 SCHEMA: dict[str, Any] = {
@@ -104,3 +105,37 @@ def nested(levels: int) -> Any:
 def test_a_schema_that_could_be_abused_is_refused(schema: Any, said: str) -> None:
     with pytest.raises(SchemaRefused, match=said):
         Writer({"type": "record", "name": "R", "fields": [{"name": "x", "type": schema}]})
+
+
+def _crowd(items: int, *, nulls: int, nested: bool = False) -> tuple[Writer, bytes]:
+    fields: list[dict[str, Any]] = [{"name": "b", "type": "boolean"}]
+    fields += [{"name": f"n{i}", "type": "null"} for i in range(nulls)]
+    item: Any = {"type": "record", "name": "Item", "fields": fields}
+    data = long(items) + bytes(items) + long(0)
+    if nested:  # two lists of the same items, the second by the item's name
+        lists = [{"name": "xs", "type": {"type": "array", "items": item}}]
+        lists.append({"name": "ys", "type": {"type": "array", "items": "Item"}})
+        return Writer({"type": "record", "name": "Top", "fields": lists}), data + data
+    wrapped = {"type": "record", "name": "Top", "fields": [{"name": "xs", "type": {"type": "array", "items": item}}]}
+    return Writer(wrapped), data
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_few_bytes_that_would_become_many_values_do_not_pass(nested: bool) -> None:
+    most = MAX_VALUES // (2 + 200) // (1 + nested)
+    writer, data = _crowd(most, nulls=200, nested=nested)
+    writer.scan(data)
+    writer, data = _crowd(most + 1, nulls=200, nested=nested)
+    with pytest.raises(Poison, match="lists and maps hold more than"):
+        writer.scan(data)
+
+
+def test_what_passes_is_decoded_into_less_than_300_bytes_a_value() -> None:
+    writer, data = _crowd(MAX_VALUES // 482, nulls=480)
+    writer.scan(data)
+    tracemalloc.start()
+    try:
+        fastavro.schemaless_reader(io.BytesIO(data), writer.parsed, writer.parsed)
+        assert tracemalloc.get_traced_memory()[1] < 300 * MAX_VALUES
+    finally:
+        tracemalloc.stop()
