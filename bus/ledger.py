@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from bus.errors import UsageError
 from bus.letters import Cause, Letter
 from bus.message import Partition
 from schemas.bus_events import OperatorAct, OperatorActed
@@ -26,6 +27,7 @@ class State(StrEnum):
     DROPPED = "dropped"
 
 
+_SHORTEST = 4  # digits of an id that may stand for it
 _STATES = {OperatorAct.REDRIVE: State.REDRIVEN, OperatorAct.DROP: State.DROPPED}
 
 
@@ -179,6 +181,44 @@ class Ledger:
             if selection.takes(letter) and (not states or self.state(letter) in states)
         ]
 
+    def selection(
+        self, *, ids: Iterable[str] = (), causes: Iterable[str] = (), topics: Iterable[str] = ()
+    ) -> Selection:
+        """What an operator typed, checked: a word that means no letter is an error, never "nothing to do".
+
+        Args:
+            ids: of letters, whole or their first digits.
+            causes: ids of causes.
+            topics: of records.
+
+        Raises:
+            UsageError: naming the word and near ones.
+        """
+        known = {letter.cause.id: letter for letter in self.letters.values()}
+        there = {letter.place.topic for letter in self.letters.values()}
+        for word in causes:
+            if word not in known:
+                raise _unknown(f"No dead letter has the cause {word}", known, "`agencybus dlq list` shows them.")
+        for word in topics:
+            if word not in there:
+                raise _unknown(f"No dead letter is of the topic {word}", there, "`agencybus dlq list` shows them.")
+        return Selection(frozenset(map(self.letter, ids)), frozenset(causes), frozenset(topics))
+
+    def letter(self, word: str) -> str:
+        """The id of the letter that a word means: whole, or its first digits. Raises UsageError."""
+        return word if word in self.letters else _by_prefix(word, self.letters, "dead letter")
+
+    def action(self, word: str) -> list[Action]:
+        """The redrive or drop that a word means, one item per group; whole, or its first digits. Raises UsageError."""
+        meant = _by_prefix(word, {action.id for action in self.actions.values()}, "action")
+        found = [action for action in self.actions.values() if action.id == meant]
+        if found[0].act not in _STATES:
+            raise UsageError(
+                f"Action {meant} is of kind {found[0].act.value}; only redrive and drop can be undone.",
+                remedy="To repeat what an undo took back, redrive or drop again.",
+            )
+        return found
+
     def tallies(self, letters: Iterable[Letter]) -> list[Tally]:
         """One per cause, the one with most open letters first."""
         found: dict[Cause, Tally] = {}
@@ -227,3 +267,19 @@ def in_order(letters: Iterable[Letter]) -> list[Letter]:
 
 def _spot(letter: Letter) -> tuple[str, str, int, int]:
     return letter.group, letter.place.topic, letter.place.number, letter.offset
+
+
+def _by_prefix(word: str, known: Iterable[str], what: str) -> str:
+    """The one of `known` that is `word` or begins with it. Raises UsageError."""
+    found = sorted(one for one in known if one == word or (len(word) >= _SHORTEST and one.startswith(word)))
+    if len(found) == 1:
+        return found[0]
+    command = "dlq history" if what == "action" else "dlq list --each"
+    if found:
+        raise UsageError(f"{len(found)} ids of {what}s begin with {word}.", remedy=f"Write more digits: {found[0]}.")
+    raise UsageError(f"There is no {what} {word!r}.", remedy=f"`agencybus {command}` shows those there are.")
+
+
+def _unknown(message: str, known: Iterable[str], remedy: str) -> UsageError:
+    near = sorted(known)[:5]
+    return UsageError(f"{message}.", remedy=f"There are: {', '.join(near)}. {remedy}" if near else remedy)

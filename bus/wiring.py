@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 from bus.consume import Delivery, Subscription
 from bus.core import Core, Run, connect_core
 from bus.errors import BusError
-from bus.message import Message, Receipt
+from bus.message import Message, Outgoing, Partition, Receipt
 from bus.middleware.dedupe import Seen
 from bus.middleware.retry import RetryPolicy
 from bus.pipeline import Pipeline
@@ -54,6 +54,18 @@ class Bus:
     def publish_all(self, publications: Iterable[Publication | BusError]) -> list[Receipt | BusError]:
         """Publish many with many in flight; one result each, in the order given."""
         return self._run(self.core.publisher.publish_all(publications))
+
+    def append(self, place: Partition, records: Sequence[Outgoing]) -> int:
+        """Store raw records, for operators' commands; the first offset, after the replicated ack.
+
+        Args:
+            place: where to.
+            records: in their order.
+
+        Raises:
+            Refused, Unreachable, OutcomeUnknown: as `bus.ports.Producer.append`.
+        """
+        return self._run(self.core.producer.append(place, records))
 
     def subscribe(
         self,

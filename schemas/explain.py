@@ -123,29 +123,31 @@ class _Tracked(scan.Writer):
     def __init__(self, schema: dict[str, Any]) -> None:
         super().__init__(schema)
         self._path: list[str] = []
-        self._at = _FRAME
+        self._at = self._end = 0
 
     def fault(self, value: bytes) -> Fault | None:
         """The place where `value` stops being one encoding of the schema."""
         try:
-            end = self._walk(self.parsed, value, _FRAME)
-        except Poison as poison:
-            return Fault(".".join(self._path) or "event", self._at, str(poison))
-        except (IndexError, ValueError) as error:
-            return Fault(".".join(self._path) or "event", self._at, _why(error))
-        return None if end == len(value) else Fault("end", end, _left_over(value, end))
+            self.scan(value[_FRAME:])
+        except (Poison, IndexError, ValueError) as error:
+            reason = str(error) if isinstance(error, Poison) else _why(error)
+            if not self._path:
+                return Fault("end", _FRAME + self._end, reason)
+            return Fault(".".join(self._path), _FRAME + self._at, reason)
+        return None
 
-    def _walk(self, schema: Any, data: bytes, at: int) -> int:
+    def _walk(self, schema: Any, data: bytes, at: int, *more: Any) -> int:
         self._at = at
-        return super()._walk(schema, data, at)
+        return super()._walk(schema, data, at, *more)
 
-    def _walk_complex(self, schema: dict[str, Any], data: bytes, at: int) -> int:
+    def _walk_complex(self, schema: dict[str, Any], data: bytes, at: int, *more: Any) -> int:
         if schema["type"] not in {"record", "error"}:
-            return super()._walk_complex(schema, data, at)
+            return super()._walk_complex(schema, data, at, *more)
         for field in schema["fields"]:
             self._path.append(field["name"])
-            at = self._walk(field["type"], data, at)
+            at = self._walk(field["type"], data, at, *more)
             self._path.pop()  # only when all is well: a fault leaves the path that led to it
+        self._end = at
         return at
 
 
@@ -269,6 +271,8 @@ class _Walk:
         except Poison as poison:
             raise _Stop(Fault(path, at, str(poison))) from None
         except (IndexError, ValueError, OverflowError, DecimalException) as error:
+            if isinstance(error, UnicodeDecodeError):
+                at = read_size(self._data, at)[1] + error.start
             raise _Stop(Fault(path, at, _why(error))) from None
 
 
@@ -280,6 +284,4 @@ def _why(error: Exception) -> str:
     """A clause for what Python says of bytes that are no such value; its own text may quote them."""
     if isinstance(error, IndexError):
         return "the bytes end here"
-    if isinstance(error, UnicodeDecodeError):
-        return f"the text is not UTF-8 (at its byte {error.start})"
-    return "the bytes hold no such value"
+    return "the text is not UTF-8 here" if isinstance(error, UnicodeDecodeError) else "the bytes hold no such value"

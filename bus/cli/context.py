@@ -6,8 +6,11 @@ Called by the command files of all packages. The trap it avoids: progress on std
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,10 +85,39 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
     return built
 
 
+def age(seconds: float | None) -> str | None:
+    """An age as people say it: 8 s, 5 min, 3.2 h, 2.1 d."""
+    if seconds is None:
+        return None
+    for size, unit in ((86_400, "d"), (3_600, "h")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
 def show(renderable: object) -> None:
     """Print a rich renderable or text to stdout; plain text when stdout is no terminal."""
     from rich.console import Console
 
-    Console(file=sys.stdout, highlight=False, markup=False, width=None if sys.stdout.isatty() else 200).print(
-        printable.lines(renderable) if isinstance(renderable, str) else renderable
-    )
+    Console(
+        file=sys.stdout, highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200
+    ).print(printable.lines(renderable) if isinstance(renderable, str) else renderable)
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a set event; a second one interrupts at once."""
+    stop = threading.Event()
+
+    def first(_number: int, _frame: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import queue
 import select
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from bus.cli.context import note, settings
+from bus.cli.context import note, settings, stop_on_interrupt
 from bus.errors import BusError, Fenced, UsageError
 
 if TYPE_CHECKING:  # imported where used, so that --help stays quick
@@ -63,7 +62,7 @@ def publish(
     chosen = settings(ctx, agency=agency)
     catalogue = standard()
     known = _writable(catalogue, type_, chosen.agency)
-    with _opened(file) as read, connect(settings=chosen, catalogue=catalogue) as bus, _stop_on_interrupt() as stop:
+    with _opened(file) as read, connect(settings=chosen, catalogue=catalogue) as bus, stop_on_interrupt() as stop:
         failed = publish_lines(read, parser_of(known.model), bus.publish_all, out=sys.stdout, stop=stop)
     if stop.is_set():
         raise typer.Exit(_STOPPED)
@@ -183,7 +182,7 @@ def consume(
     consumer = transport.consumer(topics, group=group)
     opener = partial(open_record, catalogue=catalogue, codec=codec)
     try:
-        with _stop_on_interrupt() as stop:
+        with stop_on_interrupt() as stop:
             unread = print_events(consumer, opener, out=sys.stdout, limit=max_, as_json=as_json, stop=stop)
     finally:
         consumer.close()
@@ -358,22 +357,3 @@ def _opened(file: str) -> Iterator[Callable[[int], bytes]]:
     finally:
         if file != "-":
             stream.close()
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a set event; a second one interrupts at once."""
-    stop = threading.Event()
-
-    def first(_number: int, _frame: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.signal(signal.SIGINT, first)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -105,16 +105,7 @@ def _worst(found: list[Row]) -> list[Row]:
 def _table(found: list[Row], at: datetime) -> Table:
     columns = ["group", "topic", "partition", "committed", "end", "lag", "state", "oldest", "case"]
     cells = [
-        [r.group, r.topic, r.partition, r.committed, r.end, r.lag, r.state, _age(r.oldest_age_s), r.case] for r in found
+        [r.group, r.topic, r.partition, r.committed, r.end, r.lag, r.state, context.age(r.oldest_age_s), r.case]
+        for r in found
     ]
     return context.table(f"Lag at {at:%H:%M:%S} UTC", columns, cells)
-
-
-def _age(seconds: float | None) -> str | None:
-    """An age as people say it: 8 s, 5 min, 3.2 h, 2.1 d."""
-    if seconds is None:
-        return None
-    for size, unit in ((86_400, "d"), (3_600, "h")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"

@@ -82,3 +82,11 @@ def test_a_file_gets_plain_text_that_is_not_wrapped_at_the_width_of_no_terminal(
     long = "x" * 150
     context.show(f"[bold]{long}[/bold]{ESCAPE}")
     assert capsys.readouterr().out == f"[bold]{long}[/bold]\\x1b[2J\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, None), (0.4, "0 s"), (59.0, "59 s"), (90.0, "2 min"), (3_600.0, "1.0 h"), (200_000.0, "2.3 d")],
+)
+def test_an_age_is_told_as_people_say_it(seconds: float | None, words: str | None) -> None:
+    assert context.age(seconds) == words

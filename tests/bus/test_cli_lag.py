@@ -17,14 +17,6 @@ from bus.testing import eventually
 from bus.transport.kafka import KafkaTransport
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(None, None), (0.4, "0 s"), (59.0, "59 s"), (90.0, "2 min"), (3_600.0, "1.0 h"), (200_000.0, "2.3 d")],
-)
-def test_an_age_is_told_as_people_say_it(seconds: float | None, words: str | None) -> None:
-    assert lag._age(seconds) == words
-
-
 class _Probe:
     """A probe whose samples are given; an error among them is raised."""
 

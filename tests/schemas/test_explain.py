@@ -77,9 +77,9 @@ def test_the_field_and_the_byte_at_fault_are_named() -> None:
     assert fault is not None
     assert (fault.path, fault.at) == ("subject", spot_of("subject"))
     text = bytearray(GOOD)
-    text[spot_of("kind") + 1] = 0xFF
+    text[spot_of("kind") + 3] = 0xFF
     assert explain(bytes(text), RequestCreated).fault == Fault(
-        "kind", spot_of("kind"), "the text is not UTF-8 (at its byte 0)"
+        "kind", spot_of("kind") + 3, "the text is not UTF-8 here"
     )
     fault = explain(GOOD + b"\0\0", RequestCreated).fault
     assert fault == Fault("end", len(GOOD), "2 byte(s) are left over")
@@ -117,7 +117,7 @@ def test_bytes_of_another_version_are_scanned_by_its_own_schema() -> None:
     assert fault is not None
     assert (fault.path, fault.at) == (older["fields"][2]["name"], spot_of("subject"))
     fault = explain(value + b"x", RequestCreated, writers={number: older}).fault
-    assert fault == Fault("end", len(value), "1 byte(s) are left over")
+    assert fault == Fault("end", len(value), "bytes are left over or missing at the end")
     broken = {**older, "fields": "none"}
     fault = explain(value, RequestCreated, writers={number: broken}).fault
     assert fault is not None
