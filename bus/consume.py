@@ -1,23 +1,25 @@
 """Reading typed events in a group: each delivery is a context manager that acknowledges when it is left.
 
 Called by the SDK (`Bus.subscribe`) and agencies' handlers. ``with delivery as event: ...`` acknowledges on leaving;
-an exception inside is classified (retry in place, or dead letter) and does not leave the block. The traps it avoids:
-acknowledging what was not handled, going on past a record whose dead letter could not be stored, and overwriting the
-commit of the member that took the partition over.
+an exception inside does not leave the block, it is classified: retry in place, park the key, dead letter. What follows
+is stored when the next delivery is asked for; a loop that is left right after a failure has the record again at its
+next start. `bus.member` does the work. The trap it avoids: acknowledging what was not handled.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
-from bus.errors import Fenced, UsageError
-from bus.message import Headers, Message, Partition, Record, Unreadable, UnreadableRecord
-from bus.pipeline import Again, Attempt, Pipeline
+from bus.deadline import Deadline
+from bus.errors import UsageError
+from bus.member import Hand, Member
+from bus.message import Headers, Message, Record, Unreadable, UnreadableRecord
+from bus.parked_store import ParkedStore
+from bus.pipeline import Attempt, Pipeline
 from bus.ports import Consumer
 from schemas import names
 from schemas.catalogue import Catalogue
@@ -25,11 +27,6 @@ from schemas.envelope import from_headers
 from schemas.errors import Poison
 from schemas.event import Event
 
-_log = logging.getLogger(__name__)
-_POLL_S = 0.5
-_COMMIT_S = 1.0
-_RECORDS = 500
-_PATIENCE_S = 60.0  # far below the poll interval of 300 s, after which a member is put out of its group
 E = TypeVar("E", bound=Event)
 
 
@@ -76,7 +73,7 @@ def open_record(record: Record, *, catalogue: Catalogue, codec: Decoder) -> Mess
     return Message(codec.decode(record.value, known.model, record.headers), envelope, record)
 
 
-def _where(error: BaseException) -> str:
+def where(error: BaseException) -> str:
     """File and line that raised, without the error's text, which may quote a citizen's data."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
@@ -87,13 +84,15 @@ class Delivery(Generic[E]):
 
     Args:
         attempt: the opened message and its try.
-        pipeline: says what a failure means.
+        pipeline: remembers what is handled.
+        deadline: told when the handler starts and ends.
     """
 
-    def __init__(self, attempt: Attempt, pipeline: Pipeline) -> None:
+    def __init__(self, attempt: Attempt, pipeline: Pipeline, deadline: Deadline) -> None:
         self._attempt = attempt
         self._pipeline = pipeline
-        self.again: Again | None = None
+        self._deadline = deadline
+        self.error: Exception | None = None
         self.settled = False
 
     @property
@@ -102,20 +101,20 @@ class Delivery(Generic[E]):
         return self._attempt.message
 
     def __enter__(self) -> E:
+        record = self._attempt.message.record
+        self._deadline.begin(f"{record.topic}[{record.partition}] offset {record.offset}")
         return self._attempt.message.event  # type: ignore[return-value]  # the subscription's model is E
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """Acknowledge, or classify the error; a stop (Ctrl-C, exit) goes through and acknowledges nothing."""
+        """Acknowledge, or keep the error for the subscription; a stop (Ctrl-C, exit) goes through and does neither."""
+        self._deadline.end()
         if error is not None and not isinstance(error, Exception):
             return False
         if error is None:
             self._pipeline.succeed(self._attempt)
-        else:
-            self.again = self._pipeline.fail(self._attempt, error)
-            if self.again is None:
-                _log.error("the handler raised %s at %s", type(error).__name__, _where(error))
+        self.error = error
         self.settled = True
         return True
 
@@ -123,29 +122,32 @@ class Delivery(Generic[E]):
 class Subscription(Generic[E]):
     """An endless iterator of deliveries; leaving the loop commits what was acknowledged and leaves the group.
 
+    Each partition is worked by itself: while one waits for an outage to end, the others go on.
+
     Args:
         consumer: the group member; owned from here on.
         pipeline: what happens to a record.
-        sleep: waits so many seconds (before a retry).
-        monotonic: seconds, for the commit interval.
+        store: what is parked; owned from here on.
+        group: the consumer group.
+        deadline_s: how long a handler may take before there is an alarm; None: for ever.
+        monotonic: seconds, for pauses and intervals.
     """
 
     def __init__(
         self,
         consumer: Consumer,
         pipeline: Pipeline,
+        store: ParkedStore,
         *,
-        sleep: Callable[[float], None] = time.sleep,
+        group: str,
+        deadline_s: float | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._consumer = consumer
+        self._member = Member(consumer, pipeline, store, group=group, monotonic=monotonic)
         self._pipeline = pipeline
-        self._sleep = sleep
-        self._monotonic = monotonic
-        self._done: dict[Partition, int] = {}
-        self._committed_at = monotonic()
+        self._deadline = Deadline(deadline_s, monotonic=monotonic)
         self._open = True
-        self._in_hand: Delivery[E] | None = None
+        self._in_hand: tuple[Hand, Delivery[E]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -153,82 +155,56 @@ class Subscription(Generic[E]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def ready(self) -> bool:
+        """Whether it owns partitions and works: no outage and no handler lasts too long."""
+        return self._member.ready and not self._deadline.late
+
     def __iter__(self) -> Iterator[Delivery[E]]:
-        """Deliveries, in order per partition, until `close`. Raises what the consumer and a dead letter raise."""
+        """Deliveries, in order per key, until `close`. Raises what the consumer raises."""
         try:
-            while self._open:
-                records = self._consumer.poll(max_records=_RECORDS, timeout=_POLL_S)
-                for i, record in enumerate(records):
-                    if not (yield from self._tries(record)):
-                        self._go_back(records[i:])
-                        break
-                    self._in_hand = None
-                    self._count(record)
-                    if not self._commit_if_due():
-                        break  # what is still in hand belongs to another member now
-                self._commit_if_due()
+            with self._deadline:
+                while self._open:
+                    self._member.poll()
+                    for hand in self._member.hands():
+                        yield from self._turn(hand)
+                    self._member.commit_if_due()
         finally:
             self.close()
 
-    def _tries(self, record: Record) -> Generator[Delivery[E], None, bool]:
-        """The deliveries of one record: none for a repetition or poison, several while its handler fails.
-
-        Returns False when it has been tried for so long that the group must be polled to stay a member.
-        """
-        attempt = self._pipeline.begin(record)
-        patience = self._monotonic() + _PATIENCE_S
-        while attempt is not None:
-            delivery: Delivery[E] = Delivery(attempt, self._pipeline)
-            self._in_hand = delivery
+    def _turn(self, hand: Hand) -> Generator[Delivery[E], None, None]:
+        """Deliveries of one partition until it has none, backs off, or others must have their turn."""
+        while self._open and (attempt := self._member.next(hand)) is not None:
+            delivery: Delivery[E] = Delivery(attempt, self._pipeline, self._deadline)
+            self._in_hand = hand, delivery
             yield delivery
+            if self._in_hand is None:
+                return  # closed meanwhile
+            self._in_hand = None
             if not delivery.settled:
-                self._in_hand = None
                 raise UsageError(
                     "A delivery was passed over without being handled.",
                     remedy="Write `with delivery as event:` for every delivery.",
                 )
-            if delivery.again is None:
-                return True
-            self._sleep(delivery.again.pause_s)
-            if self._monotonic() > patience:
-                return False
-        return True
+            if delivery.error is None:
+                self._member.handled(hand)
+            else:
+                self._member.failed(hand, delivery.error, where=where(delivery.error))
+            self._member.commit_if_due()
 
-    def _count(self, record: Record) -> None:
-        """The record is dealt with: the next commit covers it."""
-        self._done[Partition(record.topic, record.partition)] = record.offset + 1
-
-    def _go_back(self, records: Sequence[Record]) -> None:
-        """Have `records` delivered again by the next poll."""
-        first: dict[Partition, int] = {}
-        for record in records:
-            first.setdefault(Partition(record.topic, record.partition), record.offset)
-        self._consumer.seek(first)
-
-    def _commit_if_due(self) -> bool:
-        """Commit about once a second. False when the partitions have moved: nothing in hand counts any more."""
-        if not self._done or self._monotonic() - self._committed_at < _COMMIT_S:
-            return True
-        return self.commit()
-
-    def commit(self) -> bool:
-        """Commit what is acknowledged so far; False when another member owns it now (it will read it again)."""
-        self._committed_at = self._monotonic()
-        done, self._done = self._done, {}
-        try:
-            self._consumer.commit(done)
-        except Fenced as error:
-            _log.warning("%s What was handled since the last commit is delivered again there.", error)
-            return False
-        return True
+    def commit(self) -> None:
+        """Commit what is acknowledged so far; when another member owns it now, it will read it again."""
+        self._member.commit()
 
     def close(self) -> None:
         """Commit what is acknowledged and leave the group. Safe to call twice."""
-        if self._open:
-            self._open = False
-            if self._in_hand is not None and self._in_hand.settled and self._in_hand.again is None:
-                self._count(self._in_hand.message.record)  # the loop was left right after acknowledging
-            try:
-                self.commit()
-            finally:
-                self._consumer.close()
+        if not self._open:
+            return
+        self._open = False
+        in_hand, self._in_hand = self._in_hand, None
+        try:
+            if in_hand is not None and in_hand[1].settled and in_hand[1].error is None:
+                self._member.handled(in_hand[0])  # the loop was left right after acknowledging
+            self._member.commit()
+        finally:
+            self._member.leave()

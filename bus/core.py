@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from bus.clock import SystemClock
 from bus.consume import Subscription, open_record
 from bus.errors import Refused, UsageError
+from bus.member import Member
+from bus.message import Outgoing, Partition
 from bus.middleware.dead_letter import DeadLetters, dead_topic
 from bus.middleware.dedupe import MemorySeen, Seen
-from bus.middleware.retry import RetryPolicy
+from bus.middleware.parking import parked_topic
+from bus.middleware.retry import Policy, policy_of
+from bus.parked_store import ParkedStore
 from bus.pipeline import Pipeline
-from bus.ports import Clock, Producer, TopicState, Transport
+from bus.ports import Clock, Producer, Reader, TopicState, Transport
 from bus.positions import Start, begin_group
 from bus.publish import Publisher
 from bus.settings import Settings
@@ -30,6 +35,7 @@ from schemas.errors import UnknownType
 from schemas.event import Event
 
 T = TypeVar("T")
+_BETWEEN_POLLS_MS = 60_000  # what a member may do besides one late handler (`bus.member` polls after 30 s)
 
 
 def transport_of(settings: Settings) -> Transport:
@@ -40,6 +46,8 @@ def transport_of(settings: Settings) -> Transport:
         bootstrap=settings.bootstrap,
         deadline_s=settings.publish_deadline_s,
         session_timeout_ms=settings.session_timeout_ms,
+        # A handler that is late shall be heard of before the group gives its partition away: then two would be at it.
+        max_poll_interval_ms=max(300_000, int(settings.handler_deadline_s * 2_000) + _BETWEEN_POLLS_MS),
         client_id=f"agencybus-{settings.agency or 'reader'}",
     )
 
@@ -60,7 +68,7 @@ class Core:
 
     Args:
         transport: makes the ports.
-        settings: deadline and agency.
+        settings: deadlines and agency.
         catalogue: which types exist. clock: gives times.
         producer: started, on the loop of this core.
     """
@@ -72,6 +80,7 @@ class Core:
         self.catalogue = catalogue
         self.clock = clock
         self.producer = producer
+        self._settings = settings
         self.codec = Codec(catalogue, writers=self._schemas())
         self._publisher = (
             None
@@ -129,7 +138,7 @@ class Core:
         run: Run,
         start: Start | None = None,
         seen: Seen | None = None,
-        retry: RetryPolicy | None = None,
+        policy: Policy | str = "ordered",
     ) -> Subscription[Any]:
         """Join `group` on `topics`; see `bus.wiring.Bus.subscribe`.
 
@@ -139,35 +148,58 @@ class Core:
             run: reaches this core's loop from the calling thread.
             start: where a new group begins; None is the earliest record.
             seen: where applied event ids are kept; None is in memory.
-            retry: how a failing handler is tried again; None is the default policy.
+            policy: what follows when a handler fails.
 
         Raises:
-            UsageError: `start` was given and the group has commits.
+            UsageError: `start` was given and the group has commits; there is no such policy.
             Refused: a topic is not there. Unreachable.
         """
+        pipeline = self._pipeline(topics, group=group, run=run, seen=seen, policy=policy_of(policy))
         if start is not None:
             self._begin(group, topics, start)
-        pipeline = self.pipeline(topics, group=group, run=run, seen=seen, retry=retry)
-        return Subscription(self.transport.consumer(topics, group=group), pipeline)
+        return Subscription(
+            self.transport.consumer(topics, group=group),
+            pipeline,
+            self._store(topics, group=group, run=run),
+            group=group,
+            deadline_s=self._settings.handler_deadline_s,
+        )
 
-    def pipeline(
+    def member(
         self,
         topics: Sequence[str],
         *,
         group: str,
         run: Run,
+        before_commit: Callable[[], None],
         seen: Seen | None = None,
-        retry: RetryPolicy | None = None,
-    ) -> Pipeline:
-        """What happens to each record of a subscription of `group` to `topics`.
+        policy: Policy | str = "ordered",
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> Member:
+        """Join `group` on `topics` as an office, which takes many records at a time; see `bus.member.Member`.
 
         Args:
-            topics: those read.
+            topics: to read.
             group: the consumer group.
             run: reaches this core's loop from the calling thread.
+            before_commit: makes what handled records have caused durable.
             seen: where applied event ids are kept; None is in memory.
-            retry: how a failing handler is tried again; None is the default policy.
+            policy: what follows when a reaction fails.
+            monotonic: seconds.
+
+        Raises:
+            Refused: a topic is not there. Unreachable.
         """
+        return Member(
+            self.transport.consumer(topics, group=group),
+            self._pipeline(topics, group=group, run=run, seen=seen, policy=policy_of(policy)),
+            self._store(topics, group=group, run=run),
+            group=group,
+            before_commit=before_commit,
+            monotonic=monotonic,
+        )
+
+    def _pipeline(self, topics: Sequence[str], *, group: str, run: Run, seen: Seen | None, policy: Policy) -> Pipeline:
         dead = DeadLetters(
             group=group,
             append=lambda place, records: run(self.producer.append(place, records)),
@@ -176,11 +208,14 @@ class Core:
         return Pipeline(
             opener=partial(open_record, catalogue=self.catalogue, codec=self.codec),
             seen=seen or MemorySeen(),
-            retry=retry or RetryPolicy(),
+            policy=policy,
             dead_letters=dead,
             clock=self.clock,
             chance=random.random,
         )
+
+    def _store(self, topics: Sequence[str], *, group: str, run: Run) -> ParkedStore:
+        return ParkedStore(group, topics, ParkedRows(self, topics, parked_topic(group), run))
 
     def _begin(self, group: str, topics: Sequence[str], start: Start) -> None:
         admin, reader = self.transport.admin(), self.transport.reader()
@@ -206,6 +241,57 @@ class Core:
             finally:
                 admin.close()
             return 1
+
+
+def parked_state(topic: str, partitions: int, like: TopicState) -> TopicState:
+    """The topic of a group's parked entries, as it shall be made.
+
+    Args:
+        topic: its name.
+        partitions: as many as the largest topic read has.
+        like: one of the topics read; gives the replicas and how many must be in sync.
+    """
+    insync = {key: like.config[key] for key in ("min.insync.replicas",) if key in like.config}
+    return TopicState(
+        topic, partitions, like.replication, {"cleanup.policy": "compact", "retention.ms": "-1", **insync}
+    )
+
+
+class ParkedRows:
+    """The topic of a group's parked entries: `bus.parked_store.Rows` on a core.
+
+    Args:
+        core: its producer appends. topics: those the group reads. topic: the one of the entries.
+        run: reaches the core's loop from the calling thread.
+    """
+
+    def __init__(self, core: Core, topics: Sequence[str], topic: str, run: Run) -> None:
+        self._core = core
+        self._topics = topics
+        self._topic = topic
+        self._run = run
+
+    def append(self, place: Partition, records: Sequence[Outgoing]) -> int:
+        """Store records; the first offset, after the replicated ack."""
+        return self._run(self._core.producer.append(place, records))
+
+    def reader(self) -> Reader:
+        """A reader of the cluster."""
+        return self._core.transport.reader()
+
+    def make(self) -> None:
+        """Make the topic: compacted, with as many partitions as the largest topic read, else like the first of them."""
+        admin = self._core.transport.admin()
+        try:
+            there = admin.topics()
+            wanted = max(there[topic].partitions for topic in self._topics)
+            like = there[self._topics[0]]
+            if self._topic not in there:
+                admin.create(parked_state(self._topic, wanted, like))
+            elif there[self._topic].partitions < wanted:  # made when the topics read were smaller
+                admin.add_partitions(self._topic, wanted)
+        finally:
+            admin.close()
 
 
 async def connect_core(

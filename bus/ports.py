@@ -63,8 +63,16 @@ class Consumer(Protocol):
         """Continue from these offsets (for a retry in place)."""
         ...
 
+    def pause(self, partitions: frozenset[Partition]) -> None:
+        """Give no records of exactly these partitions until told otherwise; none that is owned anew is paused."""
+        ...
+
     def assignment(self) -> frozenset[Partition]:
         """The partitions this member owns now."""
+        ...
+
+    def generation(self) -> int:
+        """Grows whenever partitions were dealt out anew: then each is read again from its committed offset."""
         ...
 
     def close(self) -> None:

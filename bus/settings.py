@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     """Seconds a worker has from SIGTERM to finish its unit, commit and leave; less than the platform's grace period."""
     recovery_s: float = Field(default=120.0, gt=0, le=86_400)
     """Seconds a worker may take to read the case store of what it was assigned; then it ends with a message."""
+    handler_deadline_s: float = Field(default=60.0, gt=0, le=86_400)
+    """Seconds a subscription's handler may take before an alarm; its group waits twice that, at least 5 minutes."""
 
     @field_validator("bootstrap")
     @classmethod

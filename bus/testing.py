@@ -288,6 +288,43 @@ class TransportContract:
         eventually(inherited)
         two.close()
 
+    def test_a_paused_partition_gives_nothing_until_it_may_again(self, transport: Transport, name: str) -> None:
+        one, two, _ = self.make(transport, name)
+        consumer = transport.consumer([name], group=f"{name}-g")
+        eventually(lambda: not consumer.poll(max_records=1, timeout=0.1) and bool(consumer.assignment()))
+        consumer.pause(frozenset([one, Partition(name, 99)]))
+        put(transport, one, numbered(2))
+        put(transport, two, numbered(2))
+        assert {r.partition for r in drain(consumer, 2)} == {two.number}
+        assert consumer.poll(max_records=9, timeout=0.3) == []
+        consumer.pause(frozenset([two]))
+        assert [(r.partition, r.offset) for r in drain(consumer, 2)] == [(one.number, 0), (one.number, 1)]
+        consumer.close()
+
+    def test_after_a_rebalance_kept_partitions_are_read_from_their_commit_too(
+        self, transport: Transport, name: str
+    ) -> None:
+        parts = self.make(transport, name, partitions=2)
+        for part in parts:
+            put(transport, part, numbered(4))
+        stays = transport.consumer([name], group=f"{name}-g")
+        drain(stays, 8)
+        stays.commit(dict.fromkeys(parts, 1))
+        before = stays.generation()
+        joins = transport.consumer([name], group=f"{name}-g")
+        again: list[Record] = []
+
+        def shared() -> bool:
+            for member in (stays, joins):
+                again.extend(member.poll(max_records=9, timeout=0.1))
+            return len(again) == 6
+
+        eventually(shared)
+        assert stays.generation() > before
+        assert sorted((r.partition, r.offset) for r in again) == [(p.number, at) for p in parts for at in (1, 2, 3)]
+        stays.close()
+        joins.close()
+
     def test_a_joining_member_waits_until_the_owner_has_polled(self, transport: Transport, name: str) -> None:
         parts = frozenset(self.make(transport, name, partitions=2))
         put(transport, Partition(name, 0), numbered(1))

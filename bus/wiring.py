@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
@@ -17,10 +18,10 @@ from typing import Any, Generic, TypeVar
 from bus.consume import Delivery, Subscription
 from bus.core import Core, Run, connect_core
 from bus.errors import BusError
+from bus.member import Member
 from bus.message import Message, Outgoing, Partition, Receipt
 from bus.middleware.dedupe import Seen
-from bus.middleware.retry import RetryPolicy
-from bus.pipeline import Pipeline
+from bus.middleware.retry import Policy
 from bus.ports import Clock, Transport
 from bus.positions import Start, parse_start
 from bus.publish import Publication
@@ -75,7 +76,7 @@ class Bus:
         from_: Start | str | None = None,
         publishers: Sequence[str] | None = None,
         seen: Seen | None = None,
-        retry: RetryPolicy | None = None,
+        policy: Policy | str = "ordered",
     ) -> Subscription[E]:
         """Join `group` and iterate over deliveries of `model`; leaving the loop commits and leaves the group.
 
@@ -85,28 +86,52 @@ class Bus:
             from_: where a new group starts: ``earliest`` (the default), ``latest``, or a time.
             publishers: read only these agencies' topics.
             seen: where applied event ids are kept; default in memory.
-            retry: how a failing handler is tried again.
+            policy: what follows when a handler fails: ``ordered`` parks the key, ``unordered`` tries the record alone
+                again later; or a `Policy`.
 
         Raises:
             UsageError: `from_` was given and the group has commits. Refused: a topic is not there. Unreachable.
             UnknownType: the catalogue has no such contract. SchemaRefused: a named agency does not publish it.
         """
         topics = self.core.topics_of(model, publishers)
-        return self.core.subscribe(topics, group=group, start=_start(from_), seen=seen, retry=retry, run=self._run)
+        return self.core.subscribe(topics, group=group, start=_start(from_), seen=seen, policy=policy, run=self._run)
 
-    def pipeline(self, topics: Sequence[str], *, group: str, seen: Seen | None = None) -> Pipeline:
-        """The steps of a subscription, for an office that takes many records at a time (`connectors.office`).
+    def member(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str,
+        before_commit: Callable[[], None],
+        seen: Seen | None = None,
+        policy: Policy | str = "ordered",
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> Member:
+        """Join `group` as an office that takes many records at a time (`connectors.office`).
 
         Args:
             topics: those the office reads.
             group: its consumer group.
+            before_commit: makes what handled records have caused durable; runs before each commit.
             seen: where applied event ids are kept; default in memory.
+            policy: as in `subscribe`.
+            monotonic: seconds.
+
+        Raises:
+            Refused: a topic is not there. Unreachable.
         """
-        return self.core.pipeline(topics, group=group, run=self._run, seen=seen)
+        return self.core.member(
+            topics,
+            group=group,
+            run=self._run,
+            before_commit=before_commit,
+            seen=seen,
+            policy=policy,
+            monotonic=monotonic,
+        )
 
 
 class AsyncDelivery(Generic[E]):
-    """As `Delivery`, entered with ``async with``: a dead letter must not block the loop."""
+    """As `Delivery`, entered with ``async with``: keeping the event's id must not block the loop."""
 
     def __init__(self, delivery: Delivery[E], worker: ThreadPoolExecutor) -> None:
         self._delivery = delivery
@@ -149,7 +174,7 @@ class AsyncBus:
         from_: Start | str | None = None,
         publishers: Sequence[str] | None = None,
         seen: Seen | None = None,
-        retry: RetryPolicy | None = None,
+        policy: Policy | str = "ordered",
     ) -> AsyncIterator[AsyncDelivery[E]]:
         """As `Bus.subscribe`, with ``async for`` and ``async with``; the blocking consumer has a thread of its own.
 
@@ -159,7 +184,8 @@ class AsyncBus:
             from_: where a new group starts: ``earliest`` (the default), ``latest``, or a time.
             publishers: read only these agencies' topics.
             seen: where applied event ids are kept; default in memory.
-            retry: how a failing handler is tried again.
+            policy: what follows when a handler fails: ``ordered`` parks the key, ``unordered`` tries the record alone
+                again later; or a `Policy`.
 
         Raises:
             UsageError, Refused, Unreachable, UnknownType, SchemaRefused: as `Bus.subscribe`.
@@ -170,7 +196,7 @@ class AsyncBus:
         start = _start(from_)
 
         def join() -> Subscription[E]:
-            return self.core.subscribe(topics, group=group, start=start, seen=seen, retry=retry, run=Run(loop))
+            return self.core.subscribe(topics, group=group, start=start, seen=seen, policy=policy, run=Run(loop))
 
         subscription: Subscription[E] | None = None
         try:

@@ -1,24 +1,24 @@
 """The desk of an office: takes events in batches, publishes what the office answers, then commits.
 
 Called by `cli_connector` for each `Target`; the simulators take their ids from `effect_of`. Order per batch: open and
-dedupe (the bus's pipeline), react, publish with acknowledgement, remember, commit. A crash anywhere repeats the batch;
-ids follow from the cause, so a repetition is recognised. The traps it avoids: a commit before the answer is stored, and
-one round trip per event (too slow).
+dedupe (`bus.member`), react, publish with acknowledgement, remember, commit. A crash anywhere repeats the batch; ids
+follow from the cause, so a repetition is recognised. A reaction that fails is retried, parked or made a dead letter by
+the rules of any subscription. The traps it avoids: a commit before the answer is stored, and one round trip per event
+(too slow).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
-from bus.errors import Fenced
-from bus.message import Message, Partition, Receipt, Record
-from bus.middleware.dedupe import Seen, mark_of
-from bus.pipeline import Attempt
+from bus.consume import where
+from bus.member import Hand, Member
+from bus.message import Message, Partition, Receipt
+from bus.middleware.dedupe import MemorySeen, Seen, mark_of
 from bus.publish import Publication
 from bus.wiring import Bus
 from connectors import sending
@@ -26,7 +26,6 @@ from connectors.ports import Target
 from schemas.errors import EnvelopeRefused
 
 BATCH = 500
-POLL_S = 0.5
 JOIN_S = 30.0  # a member that died keeps its group from settling until its session ends
 
 
@@ -72,6 +71,34 @@ class Counts:
     published: int = 0
 
 
+class _Answered:
+    """What has been answered: for good what is published, in this batch also what shall be."""
+
+    def __init__(self, memory: Seen) -> None:
+        self._memory = memory
+        self.answers: list[Publication] = []
+        self._marks: dict[str, Partition] = {}
+
+    def has(self, partition: Partition, mark: str) -> bool:
+        return mark in self._marks or self._memory.has(partition, mark)
+
+    def add(self, partition: Partition, mark: str) -> None:
+        self._memory.add(partition, mark)
+
+    def take(self, message: Message, answers: Sequence[Publication]) -> None:
+        """Note what shall be published because of `message`."""
+        partition, mark = mark_of(message)
+        self._marks[mark] = partition
+        self.answers += answers
+
+    def published(self) -> int:
+        """All of it is acknowledged: remember it; returns how many events it answers."""
+        marks, self._marks, self.answers = self._marks, {}, []
+        for mark, partition in marks.items():
+            self._memory.add(partition, mark)
+        return len(marks)
+
+
 class Desk:
     """Serves one target until told to stop.
 
@@ -97,8 +124,8 @@ class Desk:
         self._memory = memory
         self._sleep = sleep
         self._monotonic = monotonic
+        self._batch = _Answered(memory or MemorySeen())
         self.group = f"{target.agency}.{target.name}"
-        self._pipeline = bus.pipeline([target.listens], group=self.group, seen=memory)
         self.counts = Counts()
 
     def serve(self, *, idle_s: float | None = None) -> Counts:
@@ -107,57 +134,57 @@ class Desk:
         Raises:
             BusError: the broker refused an answer or did not answer; what was not committed is delivered again.
         """
-        consumer = self._bus.core.transport.consumer([self._target.listens], group=self.group)
-        owned: frozenset[Partition] = frozenset()
+        member = self._bus.member(
+            [self._target.listens],
+            group=self.group,
+            before_commit=self._publish,
+            seen=self._batch,
+            monotonic=self._monotonic,
+        )
         busy_at = self._monotonic()
         try:
             while not self._stop():
-                records = consumer.poll(max_records=BATCH, timeout=POLL_S)
-                if consumer.assignment() != owned:
-                    owned, busy_at = consumer.assignment(), self._monotonic()
+                if member.poll(max_records=BATCH):
+                    busy_at = self._monotonic()
                     if self._memory is not None:
                         self._memory.refresh()  # whoever owned these before may have acted without committing
-                if records:
-                    self._handle(records)
-                    with suppress(Fenced):  # the new owner gets them again and recognises them
-                        consumer.commit(_ends(records))
+                if self._work(member):
                     busy_at = self._monotonic()
-                elif idle_s is not None:
-                    patience = idle_s if owned else max(idle_s, JOIN_S)
-                    if self._monotonic() - busy_at >= patience:
-                        break
+                elif idle_s is not None and self._monotonic() - busy_at >= self._patience(member, idle_s):
+                    break
         finally:
-            consumer.close()
+            member.leave()
         return self.counts
 
-    def _handle(self, records: Sequence[Record]) -> None:
-        attempts: list[Attempt] = []
-        answers: list[Publication] = []
-        marks: set[str] = set()
-        for record in records:
-            attempt = self._pipeline.begin(record)
-            if attempt is None or (mark := mark_of(attempt.message)[1]) in marks:
-                continue
-            marks.add(mark)
-            answer = self._react(attempt)
-            if answer is not None:
-                attempts.append(attempt)
-                answers += answer
-        sending.publish_all(self._bus, answers, stored=self._note, sleep=self._sleep, monotonic=self._monotonic)
-        for attempt in attempts:
-            self._pipeline.succeed(attempt)
-        self.counts.handled += len(attempts)
+    def _patience(self, member: Member, idle_s: float) -> float:
+        return idle_s if any(True for _ in member.hands()) else max(idle_s, JOIN_S)
 
-    def _react(self, attempt: Attempt) -> Sequence[Publication] | None:
-        """The target's answer; None when the record became a dead letter."""
-        while True:
+    def _work(self, member: Member) -> bool:
+        """Answer what is in hand; whether there was, or still is, anything to do."""
+        busy = False
+        for hand in member.hands():
+            busy = self._serve(member, hand) or hand.waits or busy
+        member.commit()
+        return busy
+
+    def _serve(self, member: Member, hand: Hand) -> bool:
+        busy = False
+        while (attempt := member.next(hand)) is not None:
+            busy = True
             try:
-                return self._target.react(_of_a_case(attempt.message), now=self._bus.core.clock.now())
-            except Exception as error:  # noqa: BLE001  # the pipeline says what a failure means
-                again = self._pipeline.fail(attempt, error)
-                if again is None:
-                    return None
-                self._sleep(again.pause_s)
+                answers = self._target.react(_of_a_case(attempt.message), now=self._bus.core.clock.now())
+            except Exception as error:  # noqa: BLE001  # the bus says what a failure means
+                member.failed(hand, error, where=where(error))
+            else:
+                self._batch.take(attempt.message, answers)
+                member.handled(hand)
+        return busy
+
+    def _publish(self) -> None:
+        """Publish what the office answers, then remember that it has."""
+        answers = self._batch.answers
+        sending.publish_all(self._bus, answers, stored=self._note, sleep=self._sleep, monotonic=self._monotonic)
+        self.counts.handled += self._batch.published()
 
     def _note(self, receipt: Receipt) -> None:
         self.counts.published += 1
@@ -170,11 +197,3 @@ def _of_a_case(message: Message) -> Message:
     if message.case is None:
         raise EnvelopeRefused("ce_correlationid", "is missing: an office answers cases")
     return message
-
-
-def _ends(records: Sequence[Record]) -> dict[Partition, int]:
-    """The next offset to read per partition."""
-    ends: dict[Partition, int] = {}
-    for record in records:
-        ends[Partition(record.topic, record.partition)] = record.offset + 1
-    return ends

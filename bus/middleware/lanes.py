@@ -65,6 +65,9 @@ class Parking:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
 
+    def __contains__(self, row_key: bytes) -> bool:
+        return row_key in self._entries
+
     def held(self, topic: str, key: bytes | None) -> bool:
         """Whether a record of this topic and key has to queue behind others."""
         return self._lane(topic, key) in self._lanes
@@ -87,10 +90,10 @@ class Parking:
         by = self._marks.get(entry_key(entry))
         return by is not None and self._commands[by].do == "drop"
 
-    def spent(self) -> tuple[bytes, ...]:
-        """The row keys of commands that have no more to do; their owner writes the tombstones."""
+    def spent(self) -> tuple[Command, ...]:
+        """Commands that have no more to do here; who owns all that they are about writes the tombstones."""
         working = set(self._marks.values())
-        return tuple(row_key for row_key in self._commands if row_key not in working)
+        return tuple(said for row_key, said in self._commands.items() if row_key not in working)
 
     def _lane(self, topic: str, key: bytes | None, alone: bytes | None = None) -> _Lane:
         return None if self._across else topic, key, alone

@@ -124,11 +124,15 @@ class _CommandHead(_Head):
     at: AwareDatetime
 
 
-def entry_key(entry: Entry) -> bytes:
-    """The row key of an entry: its place, and the action that brought it back."""
-    record = entry.record
-    said = [record.topic, str(record.partition), str(record.offset), *([entry.action] if entry.action else [])]
+def place_key(record: Record, action: str | None = None) -> bytes:
+    """The row key of an entry of `record`: its place, and the action that brought it back, if one did."""
+    said = [record.topic, str(record.partition), str(record.offset), *([action] if action else [])]
     return "\0".join(said).encode()
+
+
+def entry_key(entry: Entry) -> bytes:
+    """The row key of an entry."""
+    return place_key(entry.record, entry.action)
 
 
 def pack(entry: Entry) -> bytes:

@@ -3,15 +3,17 @@
 Made by `bus.transport.kafka`, polled by `bus.consume` and `connectors.office`. The traps it avoids: kafka-python
 commits by timer and on close unless told not to; a broker accepts a commit for a partition this member no longer owns
 as long as its generation is current, so ownership is checked here; without an explicit reset policy a new group would
-silently start at the end.
+silently start at the end; a partition that is kept through a rebalance goes on behind what was polled, so what the
+reader has thrown away with the old assignment would be skipped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bus.errors import Fenced
+from bus.errors import Fenced, Refused
 from bus.message import Partition, Record
+from bus.transport.durability import refuse_weak_consumer
 from bus.transport.kafka_client import options, translated
 from bus.transport.kafka_reader import to_record
 from bus.transport.rules import no_topic
@@ -48,6 +50,8 @@ class KafkaConsumer:
         self._bootstrap = bootstrap
         self._group = group
         self._tp = kafka.TopicPartition
+        self._deals = _Deals()
+        kafka.ConsumerRebalanceListener.register(_Deals)  # a base class would load the client with this module
         with translated(bootstrap, f"join group {group}"):
             self._consumer = kafka.KafkaConsumer(
                 **options(bootstrap, client_id),
@@ -61,17 +65,35 @@ class KafkaConsumer:
                 heartbeat_interval_ms=max(500, session_timeout_ms // 5),
                 max_poll_interval_ms=max_poll_interval_ms,
             )
+            try:
+                refuse_weak_consumer(self._consumer)
+            except Refused:
+                self._consumer.close(autocommit=False)
+                raise
             for topic in topics:
                 if not self._consumer.partitions_for_topic(topic):
                     self._consumer.close(autocommit=False)
                     raise no_topic(topic)
-            self._consumer.subscribe(list(topics))
+            self._consumer.subscribe(list(topics), listener=self._deals)
 
     def poll(self, *, max_records: int, timeout: float) -> list[Record]:
         """Up to `max_records` records, waiting at most `timeout` seconds for the first."""
+        before = self._deals.count
         with translated(self._bootstrap, f"read as {self._group}"):
             found = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=max_records)
+            if self._deals.count != before:
+                self._rewind()
+                return []
         return [to_record(record) for records in found.values() for record in records]
+
+    def _rewind(self) -> None:
+        """Read every partition from its committed offset: the client goes on behind what it has handed out before."""
+        for tp in self._consumer.assignment():
+            committed = self._consumer.committed(tp)
+            if committed is None:
+                self._consumer.seek_to_beginning(tp)
+            else:
+                self._consumer.seek(tp, committed)
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
         """Store the next offset to read per partition.
@@ -108,6 +130,17 @@ class KafkaConsumer:
             if p in owned:
                 self._consumer.seek(self._tp(p.topic, p.number), at)
 
+    def pause(self, partitions: frozenset[Partition]) -> None:
+        """Give no records of exactly these partitions until told otherwise."""
+        wanted = {self._tp(p.topic, p.number) for p in partitions} & self._consumer.assignment()
+        paused = self._consumer.paused()
+        self._consumer.resume(*(paused - wanted))
+        self._consumer.pause(*(wanted - paused))
+
+    def generation(self) -> int:
+        """Grows whenever partitions were dealt out anew."""
+        return self._deals.count
+
     def assignment(self) -> frozenset[Partition]:
         """The partitions this member owns now."""
         return frozenset(Partition(tp.topic, tp.partition) for tp in self._consumer.assignment())
@@ -116,3 +149,20 @@ class KafkaConsumer:
         """Leave the group; commits nothing."""
         with translated(self._bootstrap, f"leave group {self._group}"):
             self._consumer.close(autocommit=False, timeout_ms=5_000)
+
+
+class _Deals:
+    """Counts the rebalances that gave this member its partitions, the same ones again included."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_partitions_revoked(self, _: object) -> None:
+        """Nothing: what is not committed is read again."""
+
+    def on_partitions_lost(self, _: object) -> None:
+        """Nothing, as above."""
+
+    def on_partitions_assigned(self, _: object) -> None:
+        """Partitions were dealt out."""
+        self.count += 1

@@ -139,6 +139,7 @@ class MemoryConsumer:
         self._cluster = cluster
         self._topics = topics
         self._positions: dict[Partition, int] = {}
+        self._paused: frozenset[Partition] = frozenset()
         self._generation = -1
         with cluster.changed:
             self._group = cluster.groups.setdefault(group, Group(group))
@@ -167,11 +168,12 @@ class MemoryConsumer:
         if self._generation != self._group.generation:
             self._generation = self._group.generation
             self._positions = {p: self._group.commits.get(p, 0) for p in self._group.owned[self]}
+            self._paused = frozenset()
         return True
 
     def _take(self, max_records: int) -> list[Record]:
         found: list[Record] = []
-        for partition in sorted(self._positions):
+        for partition in sorted(self._positions.keys() - self._paused):
             at = self._positions[partition]
             part = self._cluster.logs[partition][at : at + max_records - len(found)]
             self._positions[partition] = at + len(part)
@@ -199,6 +201,14 @@ class MemoryConsumer:
         """The partitions this member owns now."""
         with self._cluster.changed:
             return self._group.owned.get(self, frozenset())
+
+    def pause(self, partitions: frozenset[Partition]) -> None:
+        """Give no records of exactly these partitions until told otherwise."""
+        self._paused = partitions
+
+    def generation(self) -> int:
+        """Grows whenever partitions were dealt out anew."""
+        return self._generation
 
     def evict(self) -> None:
         """Put this member out of its group, as a broker does with one that went silent (tests)."""

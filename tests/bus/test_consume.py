@@ -1,61 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 
 import pytest
 
-from bus.consume import Subscription, open_record
+from bus.consume import open_record
 from bus.errors import Refused, Unreachable, UsageError
 from bus.message import Outgoing, Partition, Record, Unreadable, UnreadableRecord
-from bus.middleware.dead_letter import DeadLetters
-from bus.middleware.dedupe import MemorySeen
-from bus.middleware.retry import RetryPolicy
-from bus.pipeline import Pipeline
-from bus.testing import START, ManualClock, memory_cluster
-from bus.transport.memory import MemoryCluster, MemoryConsumer
-from schemas.envelope import Envelope, to_headers
+from bus.testing import memory_cluster
+from bus.transport.memory import MemoryCluster
 from schemas.errors import EnvelopeRefused, Poison, UnknownType
-from tests.bus.support import CATALOGUE, TOPIC, NoteWritten, PlainCodec
-
-PLACE = Partition(TOPIC, 0)
-
-
-def outgoing(event_id: str, *, topic: str = TOPIC, source: str = "/agencies/portal", case: str = "c") -> Outgoing:
-    envelope = Envelope(id=event_id, source=source, type=topic, time=START, correlationid=case)
-    return Outgoing(case.encode(), PlainCodec().encode(NoteWritten(text=event_id)), tuple(to_headers(envelope)))
-
-
-class Desk:
-    """A subscription over memory whose pauses move a clock instead of sleeping."""
-
-    def __init__(self, cluster: MemoryCluster, *, group: str = "g") -> None:
-        self.cluster = cluster
-        self.seconds = 0.0
-        self.letters: list[Outgoing] = []
-        self.consumer: MemoryConsumer = cluster.consumer([TOPIC], group=group)
-        pipeline = Pipeline(
-            opener=partial(open_record, catalogue=CATALOGUE, codec=PlainCodec()),
-            seen=MemorySeen(),
-            retry=RetryPolicy(attempts=3, base_s=1, cap_s=30),
-            dead_letters=DeadLetters(group=group, append=self.bury, partitions=lambda topic: 1),
-            clock=ManualClock(),
-            chance=lambda: 0.0,
-        )
-        self.subscription: Subscription[NoteWritten] = Subscription(
-            self.consumer, pipeline, sleep=self.sleep, monotonic=lambda: self.seconds
-        )
-
-    def bury(self, place: Partition, records: Sequence[Outgoing]) -> int:
-        self.letters.extend(records)
-        return 0
-
-    def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
-
-    def committed(self) -> int:
-        return self.cluster.groups["g"].commits.get(PLACE, 0)
+from tests.bus.delivery import PLACE, Desk, outgoing
+from tests.bus.support import CATALOGUE, TOPIC, PlainCodec
 
 
 @pytest.fixture
@@ -114,7 +70,7 @@ def test_a_failing_handler_is_tried_in_place_so_order_holds(cluster: MemoryClust
         if event.text == "e1":
             desk.subscription.close()
     assert tries == ["e0", "e0", "e0", "e1"]
-    assert desk.letters == []
+    assert desk.letters() == []
 
 
 def test_what_cannot_be_handled_is_buried_and_the_next_is_delivered(cluster: MemoryCluster) -> None:
@@ -126,7 +82,8 @@ def test_what_cannot_be_handled_is_buried_and_the_next_is_delivered(cluster: Mem
             if event.text == "e0":
                 raise Refused("no legal basis")
             desk.subscription.close()
-    assert [letter.value for letter in desk.letters] == [outgoing("e0").value, b"junk", None]
+    letters = cluster.logs[Partition("g.dead", 0)]
+    assert [letter.value for letter in letters] == [outgoing("e0").value, b"junk", None]
 
 
 def test_a_repeated_event_is_delivered_once(cluster: MemoryCluster) -> None:
@@ -145,25 +102,17 @@ def test_a_repeated_event_is_delivered_once(cluster: MemoryCluster) -> None:
 def test_an_outage_keeps_the_record_and_polls_to_stay_a_member(cluster: MemoryCluster) -> None:
     cluster.store(PLACE, [outgoing("e0"), outgoing("e1")])
     desk = Desk(cluster)
-    polls: list[float] = []
-    poll = desk.consumer.poll
-
-    def counting(**bounds: float) -> list[Record]:
-        polls.append(desk.seconds)
-        return poll(**bounds)  # type: ignore[arg-type]
-
-    desk.consumer.poll = counting  # type: ignore[method-assign]
     got = []
     for delivery in desk.subscription:
         with delivery as event:
-            if desk.seconds < 200:
+            if desk.time.seconds < 200:
                 raise Unreachable("the registry is down")
             got.append(event.text)
         if event.text == "e1":
             desk.subscription.close()
     assert got == ["e0", "e1"]
-    assert desk.letters == []
-    assert max(b - a for a, b in pairwise(polls)) < 100
+    assert desk.letters() == []
+    assert max(b - a for a, b in pairwise(desk.consumer.polls)) < 100
 
 
 def test_a_commit_that_comes_too_late_is_left_to_the_new_owner(
@@ -177,7 +126,7 @@ def test_a_commit_that_comes_too_late_is_left_to_the_new_owner(
             got.append(event.text)
             if event.text == "e1" and len(got) == 2:
                 desk.consumer.evict()
-                desk.seconds += 2  # a commit is due
+                desk.time.seconds += 2  # a commit is due
         if event.text == "e3":
             desk.subscription.close()
     assert got == ["e0", "e1", "e2", "e3"]  # read again from the start, but e0 and e1 are known

@@ -12,7 +12,7 @@ import pytest
 from bus.clock import SystemClock
 from bus.core import Core, Run, connect_core, transport_of
 from bus.errors import Refused, Unreachable
-from bus.message import Outgoing, Partition, Record
+from bus.message import Outgoing, Partition
 from bus.ports import Producer, Reader, TopicState
 from bus.settings import Settings
 from bus.testing import memory_bus, memory_cluster, put
@@ -143,8 +143,10 @@ def test_dead_letters_have_a_topic_like_the_input_that_keeps_them_until_someone_
         cluster.admin().create(TopicState("g.dead", 4, 1))
     put(cluster, Partition(TOPIC, 0), [Outgoing(b"c", b"junk")])
     with memory_bus(cluster, catalogue=CATALOGUE) as bus:
-        pipeline = bus.pipeline([TOPIC], group="g")
-        assert pipeline.begin(Record(TOPIC, 0, 0, 0, b"c", b"junk", ())) is None
+        member = bus.member([TOPIC], group="g", before_commit=lambda: None)
+        member.poll()
+        assert [member.next(hand) for hand in member.hands()] == [None] * 3
+        member.leave()
     made = cluster.topics["g.dead"]
     assert made == (TopicState("g.dead", 4, 1) if there else TopicState("g.dead", 1, 2, {"retention.ms": "-1"}))
     assert sum(len(log) for place, log in cluster.logs.items() if place.topic == "g.dead") == 1

@@ -82,7 +82,7 @@ def test_a_release_hands_the_queue_over_in_order_until_the_next_failure() -> Non
     desk.park(failed(4))  # it fails in its turn
     assert desk.next(LATER) is None
     assert [e.record.offset for e in desk.queue(TOPIC, b"k")] == [4, 5]
-    assert desk.spent() == (b"!1",)
+    assert desk.spent() == (command(),)
 
 
 def test_a_release_counts_for_what_failed_before_it_and_not_for_a_new_failure() -> None:
@@ -100,7 +100,7 @@ def test_a_key_flows_again_once_its_queue_is_empty() -> None:
     desk.settle(failed(3), queued(4))
     assert not desk.held(TOPIC, b"k")
     assert desk.next(LATER) is None
-    assert (len(desk), desk.spent()) == (0, (b"!1",))
+    assert (len(desk), desk.spent()) == (0, (command(),))
 
 
 def test_a_drop_gives_up_what_failed_and_lets_the_queue_go_on() -> None:
@@ -122,7 +122,7 @@ def test_the_last_command_for_an_entry_counts() -> None:
     desk.park(failed(3))
     desk.order(command("1", "drop"), command("2", "release"))
     assert not desk.dropped(failed(3))
-    assert desk.spent() == (b"!1",)
+    assert desk.spent() == (command("1", "drop"),)
     desk.apply(b"!2", None)
     assert desk.next(LATER) is None
 
@@ -131,7 +131,7 @@ def test_a_command_for_every_topic_reaches_each_and_one_for_none_is_spent() -> N
     desk = Desk()
     desk.park(failed(3), failed(1, topic=OTHER), failed(2, key=b"other"))
     desk.order(command("1", topic=None), command("2", key=b"nobody"))
-    assert desk.spent() == (b"!2",)
+    assert desk.spent() == (command("2", key=b"nobody"),)
     tried = []
     while (entry := desk.next(WHEN)) is not None:
         tried.append((entry.record.topic, entry.record.offset))
@@ -206,7 +206,7 @@ def told(parking: Parking) -> object:
     return (
         sorted(map(entry_key, parking)),
         [[entry_key(e) for e in parking.queue(TOPIC, key)] for key in (b"k", b"l")],
-        sorted(parking.spent()),
+        sorted(said.id for said in parking.spent()),
         sorted(entry_key(e) for e in parking if parking.dropped(e)),
         parking.next(WHEN) is None,
         parking.next(LATER) is None,

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import TypeVar
 from unittest.mock import patch
 
+from bus import member
 from bus.message import Message, Partition, Record
 from bus.testing import memory_bus, memory_cluster
 from bus.transport.memory import MemoryCluster
 from bus.wiring import Bus
-from connectors import office
 from connectors.feed import Feed
 from connectors.office import Counts, Desk, Memory
 from connectors.ports import Target
@@ -34,13 +34,13 @@ def offices_cluster() -> MemoryCluster:
 
 
 class Ticks:
-    """Time that moves by a second whenever it is asked, so that idle offices end without waiting."""
+    """Time that moves by a quarter of a second whenever it is asked, so that idle offices end without waiting."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def __call__(self) -> float:
-        self.now += 1.0
+        self.now += 0.25
         return self.now
 
 
@@ -53,7 +53,7 @@ def message(event: Event, *, topic: str, event_id: str = "e-1") -> Message:
 
 def serve(cluster: MemoryCluster, target: Target, memory: Memory | None = None) -> Counts:
     """Let `target` handle what is there."""
-    with memory_bus(cluster, agency=target.agency) as bus, patch.object(office, "POLL_S", 0.0):
+    with memory_bus(cluster, agency=target.agency) as bus, patch.object(member, "POLL_S", 0.0):
         return Desk(bus, target, stop=lambda: False, memory=memory, monotonic=Ticks()).serve(idle_s=2.0)
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from bus import member
 from bus.cli import main
 from bus.transport.memory import MemoryCluster
-from connectors import cli_connector, office
+from connectors import cli_connector
 from schemas.birth import BenefitAssigned, IdentityEntered
 from tests.connectors.offices import ASSIGNED, CERTIFICATE, ENTERED, ask, events, offices_cluster, portal_on, tell
 
@@ -23,7 +24,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryCluster]:
     """What the commands reach instead of Kafka; the handlers of signals are put back."""
     made = offices_cluster()
     monkeypatch.setattr("bus.core.transport_of", lambda settings: made)
-    monkeypatch.setattr(office, "POLL_S", 0.02)
+    monkeypatch.setattr(member, "POLL_S", 0.02)
     before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
     yield made
     for number, handler in before:

@@ -7,16 +7,16 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from unittest.mock import patch
 
 import pytest
 
 from bus.message import Partition
-from bus.testing import memory_bus
 from bus.transport.kafka import KafkaTransport
-from bus.transport.memory import MemoryCluster
+from bus.transport.memory import MemoryCluster, MemoryConsumer
 from bus.wiring import connect
-from connectors import office
+from connectors.office import Counts
 from connectors.simulators.social_fund import AMOUNT, Ledger, SocialFund
 from schemas.birth import BenefitAssigned
 from schemas.envelope import from_headers
@@ -60,7 +60,7 @@ def test_requests_of_other_kinds_are_not_the_fund_s(cluster: MemoryCluster) -> N
     with portal_on(cluster) as bus:
         ask(bus, range(3), kind="parking_permit")
     fund = SocialFund()
-    assert serve(cluster, fund, Ledger(cluster.reader(), fund)) == office.Counts(handled=3, published=0)
+    assert serve(cluster, fund, Ledger(cluster.reader(), fund)) == Counts(handled=3, published=0)
     assert handled(cluster, GROUP) == 3, "they are passed over, not read again and again"
 
 
@@ -82,14 +82,23 @@ def test_each_benefit_is_assigned_once_over_repetitions_and_restarts(cluster: Me
     assert len(ids) == 33
 
 
+class _Dead(BaseException):
+    """The process ends here."""
+
+
+class _Dying(MemoryConsumer):
+    """A member whose process ends where it would commit."""
+
+    def commit(self, positions: Mapping[Partition, int]) -> None:
+        raise _Dead
+
+
 def test_a_fund_that_died_between_answer_and_commit_does_not_pay_again(cluster: MemoryCluster) -> None:
     fund = SocialFund()
-    with portal_on(cluster) as portal, memory_bus(cluster, agency="social-fund") as bus:
+    with portal_on(cluster) as portal:
         ask(portal, range(12))
-        desk = office.Desk(bus, fund, stop=lambda: False, memory=Ledger(cluster.reader(), fund))
-        consumer = cluster.consumer([ASKED], group="elsewhere")
-        desk._handle([r for _ in range(5) for r in consumer.poll(max_records=500, timeout=0.1)])
-        consumer.close()
+    with patch("bus.transport.memory.MemoryConsumer", _Dying), pytest.raises(_Dead):
+        serve(cluster, fund, Ledger(cluster.reader(), fund))
     ledger = Ledger(cluster.reader(), fund)
     assert serve(cluster, fund, ledger).published == 0
     assert (ledger.effects, ledger.repetitions) == (12, 12)
