@@ -92,6 +92,8 @@ def _gzip(data: bytes, cap: int) -> bytes:
 def _snappy(data: bytes, cap: int) -> bytes:
     if not data.startswith(_XERIAL):
         return _snappy_block(data, cap)
+    if len(data) < _XERIAL_HEAD:
+        raise Malformed(Reason.COMPRESSION)
     found: list[bytes] = []
     at, size = _XERIAL_HEAD, 0
     while at < len(data):
