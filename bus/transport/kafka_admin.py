@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from bus.errors import Refused, Unreachable
 from bus.message import Partition
 from bus.ports import TopicState
-from bus.transport.kafka_client import options, translated, unreachable
+from bus.transport.kafka_client import asked, options, translated, unreachable
 
 _COORDINATOR_S = 20.0  # a new cluster makes its offsets topic when the first group asks for it
 _PAUSE_S = 0.2
@@ -47,8 +47,8 @@ class KafkaAdmin:
 
     def topics(self) -> dict[str, TopicState]:
         """All topics but Kafka's internal ones, with the configuration set on the topic itself."""
-        with translated(self._bootstrap, "list topics"):
-            found = [t for t in self._client.describe_topics() if not t["is_internal"] and not t["error_code"]]
+        every = asked(self._bootstrap, "list topics", self._client.describe_topics)
+        found = [t for t in every if not t["is_internal"] and not t["error_code"]]
         configs = self._configs([t["name"] for t in found])
         return {
             t["name"]: TopicState(
@@ -65,8 +65,8 @@ class KafkaAdmin:
 
         if not names:
             return {}
-        with translated(self._bootstrap, "describe topics"):
-            answer = self._client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, n) for n in names])
+        wanted = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+        answer = asked(self._bootstrap, "describe topics", lambda: self._client.describe_configs(wanted))
         return {
             topic: {
                 key: entry["value"]
@@ -151,8 +151,8 @@ class KafkaAdmin:
 
     def groups(self) -> list[str]:
         """Ids of the consumer groups that have commits or members, sorted."""
-        with translated(self._bootstrap, "list groups"):
-            return sorted({g["group_id"] for g in self._client.list_groups()})
+        found = asked(self._bootstrap, "list groups", self._client.list_groups)
+        return sorted({g["group_id"] for g in found})
 
     def committed(self, groups: Sequence[str]) -> dict[str, dict[Partition, int]]:
         """Committed offsets per group; a partition without a commit and a group that is gone are absent or empty."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bus.errors import Unreachable
 from bus.selfcheck import BrokerFacts
-from bus.transport.kafka_client import options, translated, unreachable
+from bus.transport.kafka_client import asked, options, translated, unreachable
 
 
 def read(bootstrap: str) -> BrokerFacts:
@@ -55,14 +56,17 @@ def members(bootstrap: str, group: str) -> tuple[Member, ...]:
     import kafka
     from kafka.errors import CoordinatorNotAvailableError
 
-    with translated(bootstrap, f"ask who is in group {group}"):
+    doing = f"ask who is in group {group}"
+    with translated(bootstrap, doing):
         client = kafka.KafkaAdminClient(**options(bootstrap, "agencybus-facts"))
-        try:
-            found = client.describe_groups([group])
-        except CoordinatorNotAvailableError:  # the first group of a new cluster: nobody is in any
+    try:
+        found = asked(bootstrap, doing, lambda: client.describe_groups([group]))
+    except Unreachable as error:
+        if isinstance(error.__cause__, CoordinatorNotAvailableError):  # the first group of a new cluster has nobody
             return ()
-        finally:
-            client.close()
+        raise
+    finally:
+        client.close()
     return tuple(
         Member(member["group_instance_id"], member["client_id"], member["client_host"].lstrip("/"))
         for member in found.get(group, {}).get("members", ())

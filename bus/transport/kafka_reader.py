@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bus.message import Partition, Record
-from bus.transport.kafka_client import options, translated, unreachable
+from bus.transport.kafka_client import asked, options, translated, unreachable
 from bus.transport.rules import no_topic
 
 _POLL_MS = 500
@@ -63,8 +63,7 @@ class KafkaReader:
 
     def partitions(self, topic: str) -> int:
         """How many partitions `topic` has. Raises Refused when there is no such topic."""
-        with translated(self._bootstrap, f"describe {topic}"):
-            found = self._consumer.partitions_for_topic(topic)
+        found = asked(self._bootstrap, f"describe {topic}", lambda: self._consumer.partitions_for_topic(topic))
         if not found:
             raise no_topic(topic)
         return len(found)
@@ -72,9 +71,8 @@ class KafkaReader:
     def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
         """First stored offset and end offset per partition (the last stable offset where transactions are open)."""
         places = {self._tp(p.topic, p.number): p for p in partitions}
-        with translated(self._bootstrap, "read bounds"):
-            first = self._consumer.beginning_offsets(list(places))
-            end = self._consumer.end_offsets(list(places))
+        first = asked(self._bootstrap, "read bounds", lambda: self._consumer.beginning_offsets(list(places)))
+        end = asked(self._bootstrap, "read bounds", lambda: self._consumer.end_offsets(list(places)))
         return {p: (first[tp], end[tp]) for tp, p in places.items()}
 
     def read(self, partition: Partition, start: int, end: int) -> Iterator[Record]:
@@ -118,9 +116,9 @@ class KafkaReader:
     def at_time(self, partitions: Sequence[Partition], ms: int) -> dict[Partition, int]:
         """First offset whose timestamp is >= `ms` (milliseconds since 1970); the end offset when there is none."""
         places = {self._tp(p.topic, p.number): p for p in partitions}
-        with translated(self._bootstrap, "look up times"):
-            found = self._consumer.offsets_for_times(dict.fromkeys(places, ms))
-            end = self._consumer.end_offsets(list(places))
+        times = dict.fromkeys(places, ms)
+        found = asked(self._bootstrap, "look up times", lambda: self._consumer.offsets_for_times(times))
+        end = asked(self._bootstrap, "look up times", lambda: self._consumer.end_offsets(list(places)))
         result = {}
         for tp, p in places.items():
             hit = found.get(tp)

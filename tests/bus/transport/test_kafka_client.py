@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import kafka.errors as ke
 import pytest
 
 from bus.errors import BusError, Fenced, Refused, Unreachable
-from bus.transport.kafka_client import REMEDY, options, translated
+from bus.transport.kafka_client import REMEDY, asked, options, translated
 
 
 @pytest.fixture
@@ -104,3 +104,36 @@ def test_an_error_of_ours_and_a_bug_pass_as_they_are() -> None:
 def test_the_clients_own_log_lines_do_not_reach_the_user_s_terminal() -> None:
     for name in ("kafka", "aiokafka"):
         assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger(name).handlers)
+
+
+def failing(*errors: Exception) -> Callable[[], str]:
+    """A question that raises these, one at a time, before it is answered."""
+    left = list(errors)
+
+    def call() -> str:
+        if left:
+            raise left.pop(0)
+        return "answer"
+
+    return call
+
+
+def test_a_question_that_meets_a_broker_that_is_away_is_put_to_another() -> None:
+    pauses: list[float] = []
+    call = failing(ke.KafkaConnectionError("refused"), ke.NodeNotReadyError("1"))
+    assert asked("h:1", "list topics", call, sleep=pauses.append) == "answer"
+    assert len(pauses) == 2
+
+
+def test_a_question_that_no_broker_takes_ends_after_a_few_tries() -> None:
+    pauses: list[float] = []
+    call = failing(*[ke.KafkaConnectionError("refused")] * 50)
+    with pytest.raises(Unreachable, match="list topics: KafkaConnectionError"):
+        asked("h:1", "list topics", call, sleep=pauses.append)
+    assert len(pauses) == 4
+
+
+def test_a_question_that_a_broker_refused_is_not_put_again() -> None:
+    call = failing(ke.TopicAuthorizationFailedError("no"))
+    with pytest.raises(Refused):
+        asked("h:1", "list topics", call, sleep=lambda _: pytest.fail("asked again"))
