@@ -26,6 +26,7 @@ from agents.runner import Runner
 from agents.unit import Fetched
 from bus.errors import Fenced, Unreachable
 from bus.message import Partition
+from bus.transport.durability import refuse_weak_consumer
 from bus.transport.splitter import install
 
 COMMIT_EVERY_S = 1.0
@@ -151,6 +152,7 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             max_poll_interval_ms=s.max_poll_interval_ms,
             fetch_max_wait_ms=FETCH_WAIT_MS,
         )
+        refuse_weak_consumer(self._consumer)
         try:
             await self._consumer.start()
         except kafka_errors.KafkaError as error:

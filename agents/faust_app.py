@@ -22,6 +22,7 @@ from agents.runner import Runner
 from agents.unit import Fetched
 from bus.errors import Refused
 from bus.message import Partition
+from bus.transport.durability import refuse_weak_consumer
 from bus.transport.splitter import install
 
 _argv, sys.argv = sys.argv, sys.argv[:1]  # faust reads the command line when it is imported
@@ -86,6 +87,7 @@ class UnitThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust 
         consumer._partition_assignment_strategy = [RangePartitionAssignor]  # noqa: SLF001  # F63
         consumer._fetch_max_wait_ms = int(FETCH_WAIT_S * 1000)  # noqa: SLF001  # faust fixes 1500
         consumer._isolation_level = "read_committed"  # noqa: SLF001  # faust reads aborted records
+        refuse_weak_consumer(consumer)  # faust takes settings from the environment too
         return consumer
 
     async def on_start(self) -> None:

@@ -14,7 +14,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +32,9 @@ from agents.runner import Runner
 from agents.watchdog import TICK_S, Watchdog
 from bus import selfcheck
 from bus.clock import SystemClock
-from bus.errors import UsageError
+from bus.errors import Refused, UsageError
 from bus.middleware.parking import parked_topic
+from bus.selfcheck import BrokerFacts
 from bus.settings import Settings
 from bus.transport import kafka_facts
 from bus.transport.kafka_admin import KafkaAdmin
@@ -176,7 +177,7 @@ async def _run(job: Job, settings: Settings, watch: _Watch) -> None:
     graphs = graphs_of(job, catalogue)
     graph = next(iter(graphs.values()))
     group = job.group or f"workflow.{graph.process}"
-    codec, partitions = await asyncio.to_thread(_prepare, catalogue, list(graphs.values()), group, settings)
+    codec, partitions = await asyncio.to_thread(_prepare, catalogue, graphs, group, settings)
     joined = _membership(job, group, graph, settings)
     if joined.instance is not None:
         await asyncio.to_thread(_keep_name, joined, joined.instance)
@@ -249,17 +250,32 @@ def _keep_name(joined: HostSettings, name: str) -> None:
 
 
 def _prepare(
-    catalogue: catalogues.Catalogue, graphs: Sequence[Graph], group: str, settings: Settings
+    catalogue: catalogues.Catalogue, graphs: Mapping[str, Graph], group: str, settings: Settings
 ) -> tuple[Codec, int]:
-    """Check the topics and read the known schemas. Raises Refused, Unreachable."""
+    """Check the brokers and topics and read the known schemas. Raises Refused, Unreachable."""
+    facts = _facts(settings.bootstrap)
     admin = KafkaAdmin(settings.bootstrap)
     try:
         topics = admin.topics()
     finally:
         admin.close()
-    inputs = sorted(frozenset().union(*(graph.listens for graph in graphs)))
-    emitted = sorted(frozenset().union(*(graph.emits for graph in graphs)))
-    selfcheck.refuse(selfcheck.check_group(group, inputs=inputs, outputs=emitted, topics=topics))
+    inputs = sorted(frozenset().union(*(graph.listens for graph in graphs.values())))
+    emitted = sorted(frozenset().union(*(graph.emits for graph in graphs.values())))
+    found = selfcheck.check_group(
+        group,
+        inputs=inputs,
+        outputs=emitted,
+        topics=topics,
+        defaults=None if facts is None else facts.config,
+        by_append_time=any(graph.time == "append" for graph in graphs.values()),
+    )
+    if facts is not None:
+        needed = [
+            topic for name, topic in topics.items() if name in {*inputs, *emitted} or name.startswith(f"{group}.")
+        ]
+        found += selfcheck.check_cluster(facts, {topic.name: topic for topic in needed})
+        found += selfcheck.check_session(settings.session_timeout_ms, facts)
+    selfcheck.refuse(found)
     partitions = topics[f"{group}.cases"].partitions
     reader = KafkaReader(settings.bootstrap)
     try:
@@ -271,6 +287,15 @@ def _prepare(
 def _say(what: str) -> None:
     sys.stderr.write(f"agencybus worker: {what}\n")
     sys.stderr.flush()
+
+
+def _facts(bootstrap: str) -> BrokerFacts | None:
+    """What the brokers say of themselves; None, and said, when they do not tell this worker. Raises Unreachable."""
+    try:
+        return kafka_facts.read(bootstrap)
+    except Refused as error:
+        _say(f"the brokers' settings were not checked: {error.message}")
+        return None
 
 
 def _announce(ready_file: Path | None) -> Callable[[Sequence[int]], None]:

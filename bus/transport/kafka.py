@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bus.transport.durability import refuse_weak_cluster
 from bus.transport.kafka_admin import KafkaAdmin
 from bus.transport.kafka_consumer import KafkaConsumer
 from bus.transport.kafka_producer import KafkaProducer
@@ -37,7 +38,8 @@ class KafkaTransport:
         return KafkaProducer(self.bootstrap, deadline_s=self.deadline_s, client_id=self.client_id)
 
     def consumer(self, topics: Sequence[str], *, group: str) -> KafkaConsumer:
-        """A member of `group` reading `topics`."""
+        """A member of `group` reading `topics`. Raises Refused when they or the brokers may lose records."""
+        refuse_weak_cluster(self.bootstrap, topics, session_timeout_ms=self.session_timeout_ms)
         return KafkaConsumer(
             self.bootstrap,
             topics,

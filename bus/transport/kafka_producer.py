@@ -18,6 +18,7 @@ from typing import Any
 
 from bus.errors import OutcomeUnknown, Refused
 from bus.message import Outgoing, Partition
+from bus.transport.durability import refuse_weak_producer
 from bus.transport.kafka_client import unreachable
 from bus.transport.rules import BATCH_BYTES, check_sizes, no_partition, no_topic
 
@@ -166,6 +167,7 @@ class KafkaProducer:
             retry_backoff_ms=50,
         )
         try:
+            refuse_weak_producer(client)
             await client.start()
         except BaseException as error:
             await _abandon(client)

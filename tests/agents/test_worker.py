@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,18 @@ from agents import compile as compiler
 from agents import worker
 from agents.health import Pulse
 from agents.worker import Job
+from bus import topology
 from bus.errors import CheckFailed, Refused, UsageError
-from bus.ports import TopicState
+from bus.selfcheck import BrokerFacts
 from bus.settings import Settings
 from bus.testing import memory_cluster
+from bus.transport import kafka_facts
 from bus.transport.memory import MemoryCluster
 from tests.agents.world import CATALOGUE
 
 GRAPH = compiler.compile_file(worker.PROCESSES / "birth.yaml", CATALOGUE)
 GROUP = "workflow.birth"
+STANDARD = topology.load(topology.STANDARD, CATALOGUE)
 
 
 class Joined(Exception):
@@ -29,15 +33,16 @@ class Joined(Exception):
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> MemoryCluster:
     """A cluster as `topics apply` leaves it; beyond the checks, connecting raises Joined."""
-    made = memory_cluster(*GRAPH.listens, *GRAPH.emits, f"{GROUP}.dead", "_schemas", partitions=4)
-    for role in ("cases", "archive", "parked"):
-        made.admin().create(TopicState(f"{GROUP}.{role}", 4, 1, {"cleanup.policy": "compact"}))
+    made = memory_cluster()
+    for state in STANDARD.states(1).values():
+        made.admin().create(replace(state, partitions=4))
 
     def join(*_: object, **__: object) -> None:
         raise Joined
 
     monkeypatch.setattr(worker, "KafkaAdmin", lambda _: made.admin())
     monkeypatch.setattr(worker, "KafkaReader", lambda _: made.reader())
+    monkeypatch.setattr(kafka_facts, "read", lambda _: BrokerFacts("c", "4.3", (1,)))
     monkeypatch.setattr(worker, "KafkaCaseLog", join)
     return made
 
@@ -129,7 +134,7 @@ def test_a_member_is_silent_for_several_heartbeats_before_it_is_given_up() -> No
     assert (joined.bootstrap, joined.group, joined.topics, joined.instance) == (
         "127.0.0.1:1",
         "g",
-        GRAPH.listens,
+        GRAPH.listens | {"g.parked"},
         "one",
     )
     assert (joined.session_timeout_ms, joined.heartbeat_ms) == (12_000, 2_000)

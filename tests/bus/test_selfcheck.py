@@ -83,11 +83,46 @@ def test_kafka_s_own_topics_on_one_replica_are_an_error_when_there_are_three_bro
     assert ("warning", "few-brokers", "brokers") in told(alone)
 
 
-def test_topics_made_by_a_slip_and_replicas_out_of_sync_are_warnings() -> None:
-    facts = replace(
-        FACTS, config={**FACTS.config, "auto.create.topics.enable": "true"}, under_replicated=(f"{ANY}[0]",)
-    )
-    assert told(facts) == [("warning", "auto-create", "brokers"), ("warning", "under-replicated", f"{ANY}[0]")]
+def test_replicas_out_of_sync_are_a_warning() -> None:
+    assert told(replace(FACTS, under_replicated=(f"{ANY}[0]",))) == [("warning", "under-replicated", f"{ANY}[0]")]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("auto.create.topics.enable", "true", "auto-create"),
+        ("offsets.retention.minutes", "1440", "commits-expire"),
+        ("transaction.state.log.min.isr", "1", "replication"),
+    ],
+)
+def test_a_weak_setting_of_the_brokers_is_an_error(key: str, value: str, rule: str) -> None:
+    assert told(replace(FACTS, config={**FACTS.config, key: value})) == [("error", rule, "brokers")]
+
+
+def test_two_replicas_of_which_one_suffices_are_an_error_when_there_are_three_brokers() -> None:
+    assert told(replication=2, min_insync_replicas=1) == [("error", "replication", ANY)]
+
+
+@pytest.mark.parametrize(
+    ("kept", "rules"), [("259199999", ["retention-short"]), ("259200000", []), ("-1", []), ("0", ["retention-short"])]
+)
+def test_records_that_go_before_a_long_weekend_is_over_are_an_error(kept: str, rules: list[str]) -> None:
+    assert [rule for _, rule, _ in told(retention_ms=kept)] == rules
+
+
+def test_what_a_topic_does_not_say_holds_as_the_brokers_have_it() -> None:
+    bare = replace(TOPICS[ANY], config={})
+    config = {**FACTS.config, "log.retention.hours": "24", "min.insync.replicas": "1"}
+    found = selfcheck.check_cluster(replace(FACTS, config=config), {ANY: bare})
+    assert sorted(v.rule for v in found) == ["min-insync", "retention-short", "timestamp"]
+    config |= {"log.retention.ms": "-1", "min.insync.replicas": "2", "log.message.timestamp.type": "LogAppendTime"}
+    assert selfcheck.check_cluster(replace(FACTS, config=config), {ANY: bare}) == []
+
+
+def test_one_broker_gets_warnings_only_so_that_a_laptop_works() -> None:
+    facts = replace(FACTS, brokers=(1,), config={**FACTS.config, "offsets.topic.replication.factor": "1"})
+    found = selfcheck.check_cluster(facts, STANDARD.states(1))
+    assert [(v.level, v.rule) for v in found] == [("warning", "few-brokers")]
 
 
 def test_a_session_timeout_the_brokers_refuse_is_an_error() -> None:
@@ -123,8 +158,44 @@ def test_a_log_of_the_group_that_is_deleted_by_age_is_an_error(role: str) -> Non
     assert rules({**TOPICS, name: loose}) == [("not-compacted", name)]
 
 
+@pytest.mark.parametrize(
+    ("role", "key", "value", "rule"),
+    [
+        ("archive", "cleanup.policy", "delete", "not-compacted"),
+        ("parked", "cleanup.policy", "compact,delete", "not-compacted"),
+        ("cases", "cleanup.policy", "compact,delete", "not-compacted"),
+        ("dead", "retention.ms", "604800000", "letters-expire"),
+        ("cases", "max.message.bytes", "999999", "batch-size"),
+        ("dead", "max.message.bytes", "500000", "batch-size"),
+    ],
+)
+def test_a_group_s_own_topic_that_loses_or_refuses_what_it_must_hold_is_an_error(
+    role: str, key: str, value: str, rule: str
+) -> None:
+    name = f"{GROUP}.{role}"
+    changed = replace(TOPICS[name], config={**TOPICS[name].config, key: value})
+    found = selfcheck.check_group(GROUP, inputs=INPUTS, topics={**TOPICS, name: changed})
+    assert [(v.level, v.rule, v.subject) for v in found] == [("error", rule, name)]
+
+
+def test_an_input_stamped_by_its_writer_is_an_error_where_append_time_gives_the_order() -> None:
+    name = INPUTS[0]
+    config = {k: v for k, v in TOPICS[name].config.items() if k != "message.timestamp.type"}
+    topics = {**TOPICS, name: replace(TOPICS[name], config=config)}
+    assert rules(topics) == [("timestamp", name)]
+    assert selfcheck.check_group(GROUP, inputs=INPUTS, topics=topics, by_append_time=False) == []
+    by_broker = {"log.message.timestamp.type": "LogAppendTime"}
+    assert selfcheck.check_group(GROUP, inputs=INPUTS, topics=topics, defaults=by_broker) == []
+
+
+def test_the_largest_batch_is_the_one_our_producers_make() -> None:
+    from bus.transport.rules import BATCH_BYTES
+
+    assert selfcheck.LARGEST_BATCH == BATCH_BYTES
+
+
 @pytest.mark.parametrize(("kept", "warned"), [("2592000000", False), ("2592000001", True), ("-1", True)])
-def test_an_input_kept_longer_than_closed_cases_are_remembered_is_a_warning(kept: str, warned: bool) -> None:
+def test_an_input_kept_longer_than_closed_cases_are_remembered_is_an_error(kept: str, warned: bool) -> None:
     name = INPUTS[0]
     changed = replace(TOPICS[name], config={**TOPICS[name].config, "retention.ms": kept})
     assert rules({**TOPICS, name: changed}) == ([("retention-horizon", name)] if warned else [])
