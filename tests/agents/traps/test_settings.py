@@ -113,7 +113,8 @@ def test_F26_topics_whose_partition_counts_differ_are_refused_at_start() -> None
 
     def start(answered: int) -> None:
         counted = {**counts, OTHER: answered}.items()
-        topics = {name: TopicState(name, count, 1, {"cleanup.policy": "compact"}) for name, count in counted}
+        config = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}
+        topics = {name: TopicState(name, count, 1, config) for name, count in counted}
         outputs = [world.topic("ordered")]
         selfcheck.refuse(selfcheck.check_group(world.group, inputs=list(world.inputs), outputs=outputs, topics=topics))
 
