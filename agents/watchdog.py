@@ -1,6 +1,6 @@
 """Ends a worker that no longer works, and passes SIGTERM on: a thread that needs nothing of the event loop.
 
-Started by `agents.worker`. Signals are taken with `sigwait` here, since a loop that is blocked would never see them.
+Started by `agents.worker`. Signals are taken from those pending: a loop that is blocked would never see them.
 The traps it avoids: a member that heartbeats from another thread while its loop is stuck keeps its partitions for ever
 (F20); a stop that waits for a broker that is away outlives the grace period and is killed in the middle (F47); code
 that never lets go of the interpreter's lock stops every thread, so a timer of `faulthandler`, which is none of
@@ -25,6 +25,7 @@ from agents.membership import EXIT_MEMBERSHIP_LOST
 EXIT_STALLED = EXIT_MEMBERSHIP_LOST  # the supervisor starts a clean process for either
 EXIT_NOT_DRAINED = 124  # as timeout(1) says it
 TICK_S = 0.5
+_LOOK_S = 0.05
 _PAUSED_S = 3.0  # two ticks so far apart: the process did not run in between
 STOPPING = frozenset({signal.SIGTERM, signal.SIGINT})
 
@@ -66,7 +67,7 @@ class Watchdog:
         before = time.monotonic()
         while not self._ended.is_set():
             faulthandler.dump_traceback_later(self._limits.loop_end + 10, exit=True)
-            if signal.sigtimedwait(STOPPING, TICK_S) is not None and not stopping:
+            if self._signalled() and not stopping:
                 stopping = True
                 self._pulse.drain()
                 self._stop()
@@ -77,6 +78,19 @@ class Watchdog:
             verdict = assess(self._pulse.facts(), now, self._limits)
             if verdict.fatal is not None and not self._ended.is_set():
                 end(verdict.fatal, code=EXIT_NOT_DRAINED if stopping else EXIT_STALLED)
+
+    def _signalled(self) -> bool:
+        """Whether a signal to stop comes within a tick.
+
+        Asked with `sigpending`, since `signal.sigtimedwait` of Python 3.11 returns a signal that never was when the
+        process is paused and resumed during the wait: every worker paused by SIGSTOP would stop for good.
+        """
+        give_up = time.monotonic() + TICK_S
+        while not STOPPING & signal.sigpending():
+            if self._ended.wait(_LOOK_S) or time.monotonic() >= give_up:
+                return False
+        signal.sigwait(STOPPING)
+        return True
 
 
 def end(why: str, *, code: int) -> NoReturn:

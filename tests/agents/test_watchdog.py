@@ -90,3 +90,12 @@ def test_a_process_that_was_paused_goes_on_when_it_wakes() -> None:
     process.send_signal(signal.SIGCONT)
     process.send_signal(signal.SIGTERM)
     assert end(process) == (0, "")
+
+
+def test_a_process_that_was_paused_is_not_told_to_stop_by_waking() -> None:
+    process = program("for _ in range(30):\n    await asyncio.sleep(0.1)\nassert not stopped, 'nobody said so'")
+    process.send_signal(signal.SIGSTOP)
+    since = time.monotonic()
+    eventually(lambda: time.monotonic() - since > 1.5)  # beyond the tick in which it waits for a signal
+    process.send_signal(signal.SIGCONT)
+    assert end(process) == (0, "")
