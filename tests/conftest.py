@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from bus.broker import launcher
+from tests.postgres import Postgres
 
 
 def _say(sentence: str) -> None:
@@ -48,6 +49,25 @@ def kafka() -> Iterator[str]:
 def kafka3() -> Iterator[str]:
     """Bootstrap addresses ``host:port,...`` of a real three-node Apache Kafka; costs 1.5 GB of memory."""
     yield from _cluster(3)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL 18; one that cannot be had is an error, never a skip."""
+    server = Postgres()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database: of SQLite once, and of PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'agency.db'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.emptied()
 
 
 @pytest.fixture
