@@ -39,6 +39,10 @@ PATIENCE_MS = 2_000
 _GRACE_US = GRACE_MS * 1_000
 
 
+class _Full(Exception):
+    """No room for more work in this decision; the next one goes on."""
+
+
 class Decider(Stepper):
     """Makes one decision.
 
@@ -48,9 +52,8 @@ class Decider(Stepper):
     """
 
     def __init__(self, rules: Rules, shelf: Shelf, lane: Lane, *, number: int, limit: int, now: datetime) -> None:
-        super().__init__(rules, shelf, number=number, now=now)
+        super().__init__(rules, shelf, number=number, limit=limit, now=now)
         self._lane = lane
-        self._limit = limit
 
     def decide(self) -> Decision:
         """Take commands and letters, then what is in time order, then let time pass."""
@@ -59,10 +62,6 @@ class Decider(Stepper):
             if reached is not None and self._rules.graph.time == "append":
                 self._fire(reached * 1_000)
         return self.decision
-
-    @property
-    def _room(self) -> int:
-        return self._limit - len(self.decision.work)
 
     def _tell(self) -> bool:
         told = self._lane.take_aside(self._limit)
@@ -77,7 +76,7 @@ class Decider(Stepper):
     def _take(self) -> bool:
         taken = self._lane.take(self._room, now=to_ms(self._now), patience_ms=PATIENCE_MS)
         for index, record in enumerate(taken):
-            if not self._record(record):
+            if self._room <= 0 or not self._record(record):
                 self._lane.give_back(taken[index:])
                 self.decision.taken = taken[:index]
                 return False
@@ -130,7 +129,6 @@ class Decider(Stepper):
             self.decision.fired.append((due, case_id))
             if self._held(case_id):
                 continue  # its timers stand still; `Shelf.queue` sets them again
-            self.decision.work.append(self._timer_place(case_id, due))
             self._expire(case_id, moment)
             if self._room <= 0:
                 return False
@@ -154,9 +152,10 @@ class Decider(Stepper):
             if self._room <= 0:
                 return False
             head = queue[0]
-            self.decision.work.append(place(head.entry.record, case_id))
-            given_up = drop and head.key in marked
-            failure = self._give_up(head) if given_up else self._again(head)
+            try:
+                failure = self._give_up(head) if drop and head.key in marked else self._again(head)
+            except _Full:
+                return False
             if failure is not None:
                 queue[0] = self.decision.rows[head.key] = head.failed(failure)
                 self.decision.alarms.append(Alarm(case_id, failure.stage, failure.error))
@@ -168,7 +167,7 @@ class Decider(Stepper):
         return True
 
     def _again(self, waiting: Waiting) -> Failure | None:
-        """Try one entry; why it failed again. A timer due before it that fails is parked before it."""
+        """Try one entry; why it failed again. A timer due before it that fails is parked before it. Raises _Full."""
         if waiting.due is not None:
             return self._timer_again(waiting.case, waiting.due)
         entry = waiting.entry
@@ -177,7 +176,9 @@ class Decider(Stepper):
             arrival = self._rules.intake.read(entry.record, self.decision.dead)
             if arrival is not None:
                 return self._arrive(arrival, entry)
+            self.decision.work.append(place(entry.record))
         except Broken as broken:
+            self.decision.work.append(place(entry.record))
             return self._failure("read", broken.error)
         except Rejected as rejected:
             self.decision.dead.append(Dead(entry.record, "case", rejected.reason, Kind.REFUSED))
@@ -186,14 +187,23 @@ class Decider(Stepper):
         return None
 
     def _arrive(self, arrival: Arrival, entry: parking.Entry) -> Failure | None:
-        """Step an event that waited, at its own time; one that came back from the dead letters comes now."""
+        """Step an event that waited, at its own time; one that came back from the dead letters comes now.
+
+        Raises:
+            _Full: the timers due before it have taken the last room.
+            Rejected: as `_try`.
+        """
         if entry.action is not None and self._rules.graph.time == "append":
             arrival = replace(arrival, at=max(arrival.at, self._lane.now() * 1_000))
         if not self._expire(arrival.case, arrival.at - 1):
             return None
+        if self._room <= 0:
+            raise _Full
+        self.decision.work.append(place(entry.record))
         return self._try(arrival, entry.record)
 
     def _timer_again(self, case_id: str, due: int) -> Failure | None:
+        self.decision.work.append(self._timer_place(case_id, due))
         entry = shelves.merged(self._shelf, self.decision.changes, case_id)
         if not isinstance(entry, Stored) or (cases.next_due(entry.case) or due + 1) > due:
             return None
@@ -202,6 +212,7 @@ class Decider(Stepper):
     def _give_up(self, waiting: Waiting) -> Failure | None:
         """What an operator drops: an event becomes a dead letter, a timer is spent."""
         entry = waiting.entry
+        self.decision.work.append(place(entry.record, waiting.case))
         if waiting.due is None:
             told = entry.failure
             self.decision.dead.append(Dead(entry.record, told.stage, told.error, told.kind, entry.redrive))
@@ -244,29 +255,38 @@ class Decider(Stepper):
         return self._advance(case_id, marked, drop=command.do == "drop")
 
     def _redriven(self, letter: parking.Entry) -> bool:
-        """A dead letter that comes back: it arrives now, and waits its turn when its case is parked."""
+        """A dead letter that comes back; one that fails is a letter again, or parks its case. False: no room yet."""
         if self._room <= 0:
             return False
         record, start = letter.record, len(self.decision.dead)
-        self.decision.work.append(place(record))
         if record.partition != self._number:
             self.decision.dead.append(Dead(record, "envelope", "Misplaced", Kind.REFUSED, letter.redrive))
             return True
         try:
-            arrival = self._rules.intake.read(record, self.decision.dead)
-            if arrival is not None and self._held(arrival.case):
-                self._queue_behind(arrival.case, record, letter)
-                return self._advance(arrival.case)
-            if arrival is not None:
-                failure = self._arrive(arrival, letter)
-                if failure is not None:
-                    self._park(arrival.case, record, failure, letter)
-                elif self._held(arrival.case):  # a timer due before it failed
-                    self._queue_behind(arrival.case, record, letter)
+            return self._come_back(letter)
         except Broken as broken:
+            self.decision.work.append(place(record))
             self._park(broken.case, record, self._failure("read", broken.error), letter)
         except Rejected as rejected:
             self.decision.dead.append(Dead(record, "case", rejected.reason, Kind.REFUSED))
+        except _Full:
+            return False
         finally:
             self._number_letters(start, letter.redrive)
+        return True
+
+    def _come_back(self, letter: parking.Entry) -> bool:
+        """Let a letter's event arrive now; when its case is parked it waits its turn. False: no room for all of it."""
+        arrival = self._rules.intake.read(letter.record, self.decision.dead)
+        if arrival is None:
+            return True
+        if self._held(arrival.case):
+            if self._queue_behind(arrival.case, letter.record, letter):
+                self.decision.work.append(place(letter.record))
+            return self._advance(arrival.case)
+        failure = self._arrive(arrival, letter)
+        if failure is not None:
+            self._park(arrival.case, letter.record, failure, letter)
+        elif self._held(arrival.case):  # a timer due before it failed
+            self._queue_behind(arrival.case, letter.record, letter)
         return True

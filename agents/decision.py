@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agents.case_log import Marker
 from agents.graph import Graph
 from agents.intake import Dead, Intake
 from agents.outputs import Outputs
@@ -57,7 +56,7 @@ class Decision:
         settled: keys of told records that are done with.
         alarms: what somebody has to look at.
         work: every event, timer and queued entry it tried; what a batch too large is made smaller by.
-        markers: of archived cases, that its batch carries too. described: whether the batch tells of the process.
+        described: whether its batch tells of the process.
     """
 
     taken: list[Record] = field(default_factory=list)
@@ -70,7 +69,6 @@ class Decision:
     settled: list[bytes] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
     work: list[Place] = field(default_factory=list)
-    markers: dict[str, Marker] = field(default_factory=dict)
     described: bool = False
 
     @property

@@ -26,7 +26,7 @@ from agents.intake import Intake
 from agents.machine import Emit
 from agents.outputs import Outputs, Places
 from agents.parked import GRACE_MS, TIMER
-from agents.shelf import Shelf
+from agents.shelf import Entry, Shelf
 from agents.unit import Fetched, Lane, Merge
 from bus.errors import BusError, Fenced
 from bus.message import Partition
@@ -211,6 +211,9 @@ class Runner:
                 if isinstance(entry, Stored) and (emits := sent.get(case_id)):
                     _place(entry.case, emits, places)
             rows = self._rows(number, decision)
+            if _size(rows) > self._log.batch_bytes and self._markers.get(number):
+                await self._store_markers(number)
+                rows = self._rows(number, decision)
             if _size(rows) <= self._log.batch_bytes:
                 batches[number], kept[number] = rows, decision
             else:
@@ -227,27 +230,30 @@ class Runner:
         return True
 
     def _rows(self, number: int, decision: Decision) -> list[Row]:
-        """The rows of one batch, its positions last; of the markers that wait, as many as fit."""
-        rows: list[Row] = [(c.encode(), None if e is None else case_log.pack(e)) for c, e in decision.changes.items()]
+        """The rows of one batch, its positions last."""
+        entries: dict[str, Entry | None] = {**self._markers.get(number, {}), **decision.changes}
+        rows: list[Row] = [(c.encode(), None if e is None else case_log.pack(e)) for c, e in entries.items()]
         rows += [(key, None) if waiting is None else waiting.row() for key, waiting in decision.rows.items()]
-        positions = self._merge.lanes[number].positions
-        end = (case_log.POSITIONS, case_log.pack_positions(Positions(positions, 0, tuple(decision.settled))))
-        room = self._log.batch_bytes - _size([*rows, end]) - len(str(TAKE)) * 2
-        process = trace.describe(self._graph)
-        if self._graph.hash not in self._shelves[number].processes and _size([process]) <= room:
-            room -= _size([process])
-            rows.append(process)
-            decision.described = True
-        for case_id, marker in self._markers.get(number, {}).items():
-            row = (case_id.encode(), case_log.pack(marker))
-            room -= _size([row])
-            if room < 0:
-                break
-            if case_id not in decision.changes:
+        end = _positions(self._merge.lanes[number].positions, len(rows) + 1, decision.settled)
+        if self._graph.hash not in self._shelves[number].processes:
+            process = trace.describe(self._graph)
+            decision.described = _size([*rows, process, end]) <= self._log.batch_bytes
+            rows += [process] if decision.described else []
+        return [*rows, _positions(self._merge.lanes[number].positions, len(rows), decision.settled)]
+
+    async def _store_markers(self, number: int) -> None:
+        """Markers that leave no room beside them, in batches of their own under the positions of the last batch."""
+        shelf, markers = self._shelves[number], self._markers.pop(number)
+        while markers:
+            rows: list[Row] = []
+            end = _positions(shelf.positions, len(markers), ())
+            for case_id, marker in list(markers.items()):
+                row = (case_id.encode(), case_log.pack(marker))
+                if rows and _size([*rows, row, end]) > self._log.batch_bytes:
+                    break
                 rows.append(row)
-            decision.markers[case_id] = marker
-        covers = Positions(positions, len(rows), tuple(decision.settled))
-        return [*rows, (case_log.POSITIONS, case_log.pack_positions(covers))]
+                shelf.put(case_id, markers.pop(case_id))
+            await self._log.append({number: [*rows, _positions(shelf.positions, len(rows), ())]})
 
     def _shrink(self, number: int, decision: Decision) -> None:
         """Drop a decision that no batch holds; the next is smaller. What is alone too large parks its case.
@@ -273,8 +279,7 @@ class Runner:
         shelf = self._shelves[number]
         if decision.described:
             shelf.processes.add(self._graph.hash)
-        for case_id, marker in decision.markers.items():
-            del self._markers[number][case_id]
+        for case_id, marker in self._markers.pop(number, {}).items():
             shelf.put(case_id, marker)
         for case_id, entry in decision.changes.items():
             shelf.put(case_id, entry)
@@ -282,8 +287,8 @@ class Runner:
             shelf.queue(case_id, queue)
         for alarm in decision.alarms:
             _log.error("case %s is parked: %s (stage %s)", alarm.case, alarm.error, alarm.stage)
-        lane = self._merge.lanes[number]
-        self._covered.update({Partition(topic, number): offset for topic, offset in lane.positions.items()})
+        shelf.positions = dict(self._merge.lanes[number].positions)
+        self._covered.update({Partition(topic, number): offset for topic, offset in shelf.positions.items()})
         self._sent[number] = {c: e for c, e in decision.changes.items() if isinstance(e, Stored)}
         self._settled[number] = decision.settled
         self._stored_at = to_us(self._clock.now())
@@ -338,15 +343,19 @@ class Runner:
 
     async def _confirm(self) -> None:
         """Append markers and positions alone: the last batch's outputs are then known to be sent."""
-        while True:
-            nothing = {number: Decision() for number in self._shelves}
-            await self._log.append({number: self._rows(number, decision) for number, decision in nothing.items()})
-            for number, decision in nothing.items():
-                self._install(number, decision)
-            if not any(self._markers.values()) or not any(decision.markers for decision in nothing.values()):
-                break
+        for number in self._shelves:
+            if _size(self._rows(number, Decision())) > self._log.batch_bytes and self._markers.get(number):
+                await self._store_markers(number)
+        nothing = {number: Decision() for number in self._shelves}
+        await self._log.append({number: self._rows(number, decision) for number, decision in nothing.items()})
+        for number, decision in nothing.items():
+            self._install(number, decision)
         self._sent.clear()
         self._stored_at = 0
+
+
+def _positions(inputs: Mapping[str, int], rows: int, settled: Sequence[bytes]) -> Row:
+    return case_log.POSITIONS, case_log.pack_positions(Positions(inputs, rows, tuple(settled)))
 
 
 def _size(rows: Sequence[Row]) -> int:

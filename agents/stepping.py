@@ -35,13 +35,14 @@ class Stepper:
 
     Args:
         rules: of the worker. shelf: the partition's cases, only read.
-        number: of the partition. now: wall time, aware.
+        number: of the partition. limit: most pieces of work. now: wall time, aware.
     """
 
-    def __init__(self, rules: Rules, shelf: Shelf, *, number: int, now: datetime) -> None:
+    def __init__(self, rules: Rules, shelf: Shelf, *, number: int, limit: int, now: datetime) -> None:
         self._rules = rules
         self._shelf = shelf
         self._number = number
+        self._limit = limit
         self._now = now
         self.decision = Decision()
 
@@ -90,21 +91,28 @@ class Stepper:
             )
         return graph
 
+    @property
+    def _room(self) -> int:
+        return self._limit - len(self.decision.work)
+
     def _expire(self, case_id: str, moment: int) -> bool:
-        """Fire the timers of one case, each alone; False when one of them parked it."""
-        while True:
+        """Fire the timers of one case, each alone, as far as there is room; False when one of them parked it."""
+        while self._room > 0:
             entry = shelves.merged(self._shelf, self.decision.changes, case_id)
             if isinstance(entry, Marker):
                 if entry.expires <= moment:
+                    self.decision.work.append(self._timer_place(case_id, entry.expires))
                     self.decision.changes[case_id] = None
                 return True
             due = None if entry is None else cases.next_due(entry.case)
             if entry is None or due is None or due > moment:
                 return True
+            self.decision.work.append(self._timer_place(case_id, due))
             failure = self._try_timer(entry, due)
             if failure is not None:
                 self._park(case_id, parked.timer(case_id, self._number, due), failure)
                 return False
+        return True
 
     def _try_timer(self, entry: Stored, due: int) -> Failure | None:
         if self._rules.too_large.get(self._timer_place(entry.case.id, due)):
@@ -142,21 +150,24 @@ class Stepper:
         self.decision.alarms.append(Alarm(case_id, failure.stage, failure.error))
         self._enqueue(case_id, record, failure, letter)
 
-    def _queue_behind(self, case_id: str, record: Record, letter: parking.Entry | None = None) -> None:
+    def _queue_behind(self, case_id: str, record: Record, letter: parking.Entry | None = None) -> bool:
+        """Have an event wait behind its case's queue; False when it waits there already."""
         cause = self._queue(case_id)[0].entry.failure
-        self._enqueue(case_id, record, parked.behind(cause, self._now), letter)
+        return self._enqueue(case_id, record, parked.behind(cause, self._now), letter)
 
-    def _enqueue(self, case_id: str, record: Record, failure: Failure, letter: parking.Entry | None) -> None:
+    def _enqueue(self, case_id: str, record: Record, failure: Failure, letter: parking.Entry | None) -> bool:
         redrive, action = (0, None) if letter is None else (letter.redrive, letter.action)
         if (
             self._rules.too_large.get(place(record, case_id), 0) > 1
         ):  # not even its row fits: its letter names the place
             self.decision.dead.append(Dead(record, "size", TOO_LARGE, Kind.INVALID, redrive))
             self.decision.alarms.append(Alarm(case_id, "size", TOO_LARGE))
-            return
+            return True
         entry = parking.Entry(record=record, failure=failure, redrive=redrive, action=action)
         waiting = parked.waiting(case_id, entry, opens_on=self._rules.graph.opens_on)
         queue = self._queue(case_id)
-        if all(waiting.key != other.key for other in queue):
-            insort(queue, waiting, key=lambda one: one.order)
-            self.decision.rows[waiting.key] = waiting
+        if any(waiting.key == other.key for other in queue):
+            return False
+        insort(queue, waiting, key=lambda one: one.order)
+        self.decision.rows[waiting.key] = waiting
+        return True

@@ -17,6 +17,7 @@ from typing import Any
 from agents import case as cases
 from agents import compile as compiler
 from agents.case_log import Marker, MemoryCaseLog, Stored
+from agents.decide import Decider
 from agents.intake import Intake
 from agents.runner import Runner
 from agents.shelf import recover
@@ -25,12 +26,15 @@ from bus.errors import Fenced
 from bus.message import Partition, Record
 from schemas.envelope import from_headers
 from tests.agents import births
+from tests.agents.faults import Faults
+from tests.agents.operators import Operators
 from tests.agents.world import CATALOGUE, GROUP, PARTITIONS, Worker, World, decoded
 
 REQUEST = "portal.request.created.v1"
 MISSED = "bus.deadline.missed.v1"
 BIRTHS = 6
 STEPS = 120
+ROUNDS = 12  # of clearing up after trouble: a letter redriven before the one that opens its case comes back
 LARGEST_SKEW_MS = 400  # two brokers then differ by less than the runner's GRACE_MS
 GRAPH = compiler.compile_file(PROCESSES / "birth.yaml", CATALOGUE)
 
@@ -69,31 +73,42 @@ async def anomalies(
     runner: type[Runner] = Runner,
     case_log: type[MemoryCaseLog] = MemoryCaseLog,
     intake: type[Intake] = Intake,
+    decider: type[Decider] = Decider,
     told_again: bool = True,
     shared: bool = False,
+    trouble: bool = False,
 ) -> list[str]:
     """Live one history and say what is wrong with its end; a worker that failed is one more thing wrong.
 
     Args:
-        seed: of the history. runner, case_log, intake: what the workers are made of.
+        seed: of the history. runner, case_log, intake, decider: what the workers are made of.
         told_again: whether offices tell some events twice. shared: whether two workers share the partitions.
+        trouble: whether bugs come and go, and operators act (`operators`).
     """
     world = World(GRAPH, runner=runner, case_log=case_log, intake=intake)
     ids = [f"birth-{n}" for n in range(BIRTHS)]
+    operators = None
+    if trouble:
+        faults = Faults(decider=decider)
+        operators = Operators(world, faults, ids, random.Random(f"trouble {seed}"))
+        world.runner, world.intake = faults.runner(runner), faults.intake(intake)
+        world.case_log = operators.limited(case_log)
     try:
-        worker = await (_share if shared else _live)(world, ids, random.Random(seed), told_again=told_again)
-        return [*_wrong(world, ids), *await _repeated_by_a_clean_restart(world, worker)]
+        turns = _Turns(world, ids, random.Random(seed), told_again=told_again, operators=operators)
+        worker = await (_share if shared else _live)(world, turns)
+        wrong = _wrong(world, ids) if operators is None else [*_wrong_in_outputs(world, ids), *operators.wrong()]
+        return [*wrong, *await _repeated_by_a_clean_restart(world, worker)]
     except Exception as error:  # noqa: BLE001  # whatever ends a worker is what a control is looked at for
         return [f"a worker ended: {type(error).__name__}: {error}"]
 
 
-async def _live(world: World, ids: list[str], chance: random.Random, *, told_again: bool) -> Worker:
+async def _live(world: World, turns: _Turns) -> Worker:
     """One worker at a time owns everything; it dies, or is paused while another takes over."""
-    offices = _Offices(world, ids, chance, told_again=told_again)
+    chance = turns.chance
     worker = world.worker()
     paused: list[Worker] = []
     for _ in range(STEPS):
-        offices.go_on()
+        turns.go_on()
         if not await kill_at(worker.step(most=3, chance=chance), chance.choice(_TICKS)):
             worker = world.worker()
         elif chance.random() < 0.1:
@@ -101,19 +116,18 @@ async def _live(world: World, ids: list[str], chance: random.Random, *, told_aga
             worker = world.worker()
         if paused and chance.random() < 0.15:
             await _wake(paused, chance)
-    assert not offices.todo, "the history is too short for what is to be told"
-    await _come_to_rest(world, worker)
+    await _come_to_rest(world, worker, turns)
     return worker
 
 
-async def _share(world: World, ids: list[str], chance: random.Random, *, told_again: bool) -> Worker:
+async def _share(world: World, turns: _Turns) -> Worker:
     """Two workers share the partitions; these are dealt anew while either dies or has not heard of it yet."""
-    offices = _Offices(world, ids, chance, told_again=told_again)
+    chance = turns.chance
     crew = [world.worker(), world.worker()]
     dealt: list[list[int]] = [[0], [1]]
     held: list[list[int] | None] = [None, None]
     for _ in range(STEPS):
-        offices.go_on()
+        turns.go_on()
         if chance.random() < 0.1:
             first = chance.sample(range(PARTITIONS), chance.randrange(PARTITIONS + 1))
             dealt = [sorted(first), [n for n in range(PARTITIONS) if n not in first]]
@@ -128,19 +142,39 @@ async def _share(world: World, ids: list[str], chance: random.Random, *, told_ag
                 crew[index], held[index] = world.worker(), None
             elif hears:
                 held[index] = dealt[index]
-    assert not offices.todo, "the history is too short for what is to be told"
     await crew[0].start()
-    await _come_to_rest(world, crew[0])
+    await _come_to_rest(world, crew[0], turns)
     return crew[0]
 
 
-async def _come_to_rest(world: World, worker: Worker) -> None:
-    for _ in range(6):
-        world.clock.advance(seconds=2)
-        await worker.step()
+async def _come_to_rest(world: World, worker: Worker, turns: _Turns) -> None:
+    assert not turns.offices.todo, "the history is too short for what is to be told"
+    for _ in range(ROUNDS):
+        for _ in range(6):
+            world.clock.advance(seconds=2)
+            await worker.step()
+        if turns.operators is None or not turns.operators.clear_up():
+            return
 
 
-class _Offices:
+class _Turns:
+    """Who acts between the workers' steps."""
+
+    def __init__(
+        self, world: World, ids: list[str], chance: random.Random, *, told_again: bool, operators: Operators | None
+    ) -> None:
+        self.chance = chance
+        self.offices = Offices(world, ids, chance, told_again=told_again)
+        self.operators = operators
+
+    def go_on(self) -> None:
+        """One turn."""
+        self.offices.go_on()
+        if self.operators is not None:
+            self.operators.go_on()
+
+
+class Offices:
     """Tell of births in any order, sometimes twice, each office by its own clock; now and then days go by."""
 
     def __init__(self, world: World, ids: list[str], chance: random.Random, *, told_again: bool) -> None:
@@ -174,6 +208,11 @@ async def _wake(paused: list[Worker], chance: random.Random) -> None:
 
 
 def _wrong(world: World, ids: list[str]) -> list[str]:
+    letters = [f"dead letter: {dict(record.headers)['dead_error']!r}" for record in world.stored(f"{GROUP}.dead")]
+    return _wrong_in_outputs(world, ids) + letters
+
+
+def _wrong_in_outputs(world: World, ids: list[str]) -> list[str]:
     entries = open_cases(world)
     found = [f"{case_id} is not closed" for case_id in ids if not isinstance(entries.get(case_id), Marker)]
     asked = Counter((r.key or b"").decode() for r in _once(world.stored(REQUEST)))
@@ -183,7 +222,6 @@ def _wrong(world: World, ids: list[str]) -> list[str]:
     found += [f"{case_id}: deadline of {step} missed {n} times" for (case_id, step), n in missed.items() if n > 1]
     for topic in (REQUEST, MISSED):
         found += _two_in_one(world.stored(topic))
-    found += [f"dead letter: {dict(record.headers)['dead_error']!r}" for record in world.stored(f"{GROUP}.dead")]
     return found + _wrong_in_archive(world, ids)
 
 

@@ -180,6 +180,11 @@ async def test_wherever_one_of_two_dies_while_partitions_are_dealt_anew_every_ca
     assert await anomalies(seed, shared=True) == []
 
 
+@pytest.mark.parametrize("seed", range(24))
+async def test_through_bugs_small_batches_releases_drops_and_redrives_nothing_is_lost_or_taken_twice(seed: int) -> None:
+    assert await anomalies(seed, trouble=True, shared=seed % 3 == 0) == []
+
+
 async def test_an_event_stamped_just_before_the_one_that_opens_its_case_waits_for_it(world: World) -> None:
     worker = world.worker()
     births.register(world, "birth-1")
