@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from bus.errors import Refused
 from bus.ledger import Action, Job
@@ -22,66 +22,12 @@ from bus.letter_opening import entry_of, stuck
 from bus.letters import Letter
 from bus.message import Outgoing, Partition
 from bus.middleware.parking import entry_key, pack, parked_topic
+from bus.operators import Operator
 from bus.transport.rules import no_topic
-from schemas.bus_events import LETTERS_AT_ONCE, OperatorAct, OperatorActed
+from schemas.bus_events import LETTERS_AT_ONCE, OperatorAct
 
 _NAP_S = 0.2  # how soon a stop is noticed while the rate is kept
 T = TypeVar("T")
-
-
-class Writer(Protocol):
-    """The part of `bus.wiring.Bus` an operator's command writes with."""
-
-    def append(self, place: Partition, records: Sequence[Outgoing]) -> int:
-        """Store raw records; returns after the replicated ack."""
-        ...
-
-    def publish(self, event: OperatorActed, *, key: str, id: str) -> object:  # noqa: A002  # CloudEvents' own word
-        """Publish an event; returns after the replicated ack."""
-        ...
-
-
-@dataclass(slots=True, kw_only=True)
-class Operator:
-    """Who acts, and how the action is written down.
-
-    Args:
-        writer: where to.
-        by: who.
-        action: id of this action, 16 hexadecimal digits.
-        reason: why, or None.
-    """
-
-    writer: Writer
-    by: str
-    action: str
-    reason: str | None = None
-    _parts: int = 0
-
-    def say(self, act: OperatorAct, group: str, ids: Sequence[str], *, planned: int, undone: str | None = None) -> None:
-        """Write down that a part of the action is done.
-
-        Args:
-            act: what was done.
-            group: in which consumer group.
-            ids: of the letters or parked records.
-            planned: how many the whole action takes in this group.
-            undone: of an undo, the other action.
-        """
-        for at in range(0, len(ids), LETTERS_AT_ONCE) or [0]:
-            self._parts += 1
-            event = OperatorActed(
-                action=self.action,
-                act=act,
-                group=group,
-                part=self._parts,
-                planned=planned,
-                letters=list(ids[at : at + LETTERS_AT_ONCE]),
-                by=self.by,
-                reason=self.reason,
-                undone=undone,
-            )
-            self.writer.publish(event, key=group, id=f"{self.action}-{self._parts}")
 
 
 @dataclass(slots=True)

@@ -18,8 +18,8 @@ from bus.cli import context
 from bus.errors import BusError
 
 if TYPE_CHECKING:  # clients are imported where used
+    from bus.operators import Operator
     from bus.ports import Reader, TopicState
-    from bus.redrive import Operator
 
 Group = Annotated[str | None, typer.Option("--group", metavar="G", help="Only this consumer group.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
@@ -58,7 +58,7 @@ def operator(ctx: typer.Context, action: str, *, by: str | None, reason: str | N
         reason: as given.
     """
     from bus import core
-    from bus.redrive import Operator
+    from bus.operators import Operator
     from bus.wiring import connect
 
     settings = context.settings(ctx, agency="bus")

@@ -24,7 +24,7 @@ from bus import printable
 from bus.errors import BusError
 from schemas.errors import SchemaSideError
 
-OWN_COMMANDS = ("broker", "events", "topics", "schema", "lag", "dlq", "doctor", "config")
+OWN_COMMANDS = ("broker", "events", "topics", "schema", "lag", "dlq", "parked", "doctor", "config")
 ENTRY_POINTS = "agencybus.commands"
 PACKAGES = ("schemas", "bus", "agents", "connectors")
 _MARKER = "Part of agencybus."  # stands in the docstring of each package
