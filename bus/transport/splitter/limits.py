@@ -14,8 +14,9 @@ MOST_DECOMPRESSED = 8 << 20
 # uncompressed is bounded by its topic's own max.message.bytes, which an operator may have raised for the case log.
 MOST_RECORD = 1_048_588
 
-# Up to here the client's compiled reader may build all objects at once: at worst 0.5 million empty headers, 34 MB.
-MOST_AT_ONCE = 1_100_000
+# Up to here the client's compiled reader may build all objects at once: at worst 0.5 million empty headers, 34 MB. No
+# record in such a batch can be larger than `MOST_RECORD`.
+MOST_AT_ONCE = MOST_RECORD
 
 # 8 MiB of the smallest honest events (an envelope alone is 160 bytes).
 MOST_RECORDS = 50_000

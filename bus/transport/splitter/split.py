@@ -147,20 +147,20 @@ class Batches:
     def _read(self, raw: bytes, base: int, length: int, following: int | None) -> Batch | None:
         """The batch in `raw`; None when it must be fetched again."""
         head = _head(raw, base, length)
-        try:
-            return self._parse(raw, head, following)
-        except Malformed as malformed:
-            reason = malformed.reason
-        except Exception:  # noqa: BLE001  # a fault of ours must not stop the partition either
-            _log.exception("%s[%d]: the splitter failed on a batch", self._topic, self._partition)
-            reason = Reason.INTERNAL
+        reason = Reason.BATCH_LENGTH
+        if length >= legacy.LEAST_BYTES:
+            try:
+                return self._parse(raw, head, following)
+            except Malformed as malformed:
+                reason = malformed.reason
+            except Exception:  # noqa: BLE001  # a fault of ours must not stop the partition either
+                _log.exception("%s[%d]: the splitter failed on a batch", self._topic, self._partition)
+                reason = Reason.INTERNAL
         return self._unparsable(raw, head, following, reason)
 
     def _parse(self, raw: bytes, head: Head, following: int | None) -> Batch:
         """Raises Malformed when the batch cannot be parsed at all."""
         assert self._reached is not None
-        if head.length < legacy.LEAST_BYTES:
-            raise Malformed(Reason.BATCH_LENGTH)
         if head.magic in {0, 1}:
             rows = legacy.rows_of(raw)
             self._check_place(head.base, rows[-1].offset)
@@ -208,6 +208,8 @@ class Batches:
         assert self._reached is not None
         if not self.sightings.believed((self._topic, self._partition, head.base), raw):
             return None
+        if reason is Reason.BASE_OFFSET and following == self._reached:
+            return self._passed_over(head)
         proven = head.magic == 2 and reason not in _NO_PLACE and _holds(raw, head)
         last = self._reached
         if reason not in _NO_PLACE and head.base >= 0:
@@ -223,13 +225,24 @@ class Batches:
             batch.producer_id = batch.leader_epoch = _NOTHING_KNOWN
         return batch
 
+    def _passed_over(self, head: Head) -> Batch:
+        """No rows for a batch behind the reader, when the one that is due stands right after it."""
+        assert self._reached is not None
+        _log.error(
+            "%s[%d] holds a batch of offset %d before %d", self._topic, self._partition, head.base, self._reached
+        )
+        batch = Batch(head, [], self._reached)
+        batch.is_control_batch = batch.is_transactional = False
+        return batch
+
     def _last_unparsable(self, raw: bytes, head: Head, following: int | None, *, proven: bool) -> int:
         """The last offset of a batch that cannot be parsed."""
         assert self._reached is not None
         if head.magic in {0, 1} or len(raw) < structure.HEAD_BYTES:
             return head.base  # these formats name the last one
         bounded = following is not None and following > max(head.base, self._reached)
-        if head.dense:
+        plausible = head.codec or head.records * structure.LEAST_RECORD <= len(raw) - structure.HEAD_BYTES
+        if head.dense and (proven or plausible):
             last = head.base + head.last_delta
             return min(last, following - 1) if following is not None and bounded else last
         if proven and following is not None and bounded:

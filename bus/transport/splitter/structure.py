@@ -15,6 +15,7 @@ from bus.transport.splitter import limits
 
 _HEAD = Struct(">qiibIhiqqqhii")
 HEAD_BYTES = _HEAD.size  # 61
+LEAST_RECORD = 7  # bytes of a record without key, value and headers
 START = Struct(">qi")  # every format begins with its offset and the bytes that follow
 MAGIC_AT = 16
 CHECKED_FROM = 21  # the checksum covers from the attributes on
