@@ -230,7 +230,7 @@ class Books:
 
     def count(self) -> int:
         """How many effects there are."""
-        return int(self._db.execute("SELECT count(*) FROM effects").fetchone()[0])
+        return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM effects").fetchone()[0])
 
     def effects(self) -> Iterator[tuple[int, str, str, int]]:
         """Every effect in its order: when, by whom, of which event."""

@@ -134,6 +134,8 @@ class Zygote:
 class Member:
     """One place in the cast of a run: a process that is started again whenever it has ended, unless it ended well.
 
+    One that ended well is `finished`, as it would be for a supervisor.
+
     Args:
         name: of the place. zygote: starts it. target, arguments: as `Zygote.start`; each incarnation is also given
             `actor`, its own name. folder: where its output goes. recorder: notes what is done to it.

@@ -59,15 +59,17 @@ def test_three_brokers_and_two_hundred_kills_lose_double_and_reorder_nothing(
     keep(outcome, tmp_path)
     kills = sum(outcome.kills.values())
     wanted = sum(share.times * share.many for share in run.shares if share.do == "kill")
+    done = outcome.figures["events"] == run.events and kills >= wanted and not outcome.deserters
     bar(
         "Three brokers, kills of everyone",
         demanded=f"{run.events:,} events, {wanted} kills: lost 0, twice 0, out of order 0, all seen within 60 s",
         measured=f"{outcome.figures['events']:,.0f} events, {kills} kills: {told(outcome)}",
-        ok=not outcome.anomalies and kills >= wanted and outcome.figures["events"] == run.events,
+        ok=done and not outcome.anomalies,
         seed=run.seed,
         kills=dict(outcome.kills),
         pauses=dict(outcome.pauses),
         ended_by_themselves={name: len(codes) for name, codes in outcome.ends.items()},
+        deserters=outcome.deserters,
         **outcome.figures,
         anomalies=[f"{a.kind}: {a.what}" for a in outcome.anomalies[:20]],
     )

@@ -78,7 +78,8 @@ class Outcome:
     """What came of it.
 
     Args:
-        ops: the history. anomalies: in it. kills, pauses: done, by kind. ends: processes that ended by themselves.
+        ops: the history. anomalies: in it. kills, pauses: done, by kind. ends: exit codes of processes that ended by
+            themselves. deserters: workers and consumers that ended as if they had been told to, which nobody restarts.
     """
 
     ops: list[Op]
@@ -86,6 +87,7 @@ class Outcome:
     kills: Counter[str] = field(default_factory=Counter)
     pauses: Counter[str] = field(default_factory=Counter)
     ends: dict[str, list[int]] = field(default_factory=dict)
+    deserters: list[str] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
 
     def kinds(self) -> dict[str, int]:
@@ -221,6 +223,7 @@ def live(run: Run, cluster: Cluster, folder: Path, say: Callable[[str], None]) -
         kills=stage.kills(),
         pauses=Counter(op.actor.split("-")[0] for op in ops if op.did == "paused"),
         ends={m.name: m.ends for found in stage.members.values() for m in found if m.ends},
+        deserters=[m.name for kind in ("worker", "consumer") for m in stage.members[kind] if m.finished],
         figures=checker.figures(ops),
     )
 
