@@ -141,10 +141,10 @@ def test_a_connection_cut_by_the_server_is_unreachable_and_the_next_one_works(
     engine = open_database(postgres.fresh())
     with broken_connections():
         _cut(engine)
+        with reaching(engine), engine.connect() as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+        engine.dispose()
         caplog.clear()  # the pool logs the broken connection, and the log holds it
-    with reaching(engine), engine.connect() as connection:
-        assert connection.execute(text("SELECT 1")).scalar_one() == 1
-    engine.dispose()
 
 
 def _cut(engine: Engine) -> None:
