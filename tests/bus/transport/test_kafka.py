@@ -22,6 +22,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[tuple[Any, ...], di
 
     for name in ("KafkaProducer", "KafkaConsumer", "KafkaReader", "KafkaAdmin"):
         monkeypatch.setattr(module, name, recorder(name))
+    monkeypatch.setattr(module, "refuse_weak_cluster", recorder("checked"))
     return calls
 
 
@@ -36,6 +37,7 @@ def test_every_client_gets_the_cluster_its_name_and_its_times(
     transport.reader()
     transport.admin()
     assert made == {
+        "checked": (("a:1,b:2", ["t"]), {"session_timeout_ms": 8_000}),
         "KafkaProducer": (("a:1,b:2",), {"deadline_s": 7, "client_id": "me"}),
         "KafkaConsumer": (
             ("a:1,b:2", ["t"]),

@@ -27,11 +27,12 @@ class _Client:
         self.topics = topics
         self.calls: list[tuple[str, Any]] = []
         self.options: dict[str, Any] = {}
+        self.config: dict[str, Any] = {}
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         return {0} if topic in self.topics else None
 
-    def subscribe(self, topics: list[str]) -> None:
+    def subscribe(self, topics: list[str], listener: object) -> None:
         self.calls.append(("subscribe", topics))
 
     def assignment(self) -> set[Any]:
@@ -60,6 +61,7 @@ def member(monkeypatch: pytest.MonkeyPatch) -> Callable[[_Client], KafkaConsumer
     def make(client: _Client) -> KafkaConsumer:
         def made(**options: Any) -> _Client:
             client.options = options
+            client.config = {"check_crcs": True, **options}
             return client
 
         monkeypatch.setattr(kafka, "KafkaConsumer", made)
