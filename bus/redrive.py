@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from bus.core import parked_state
 from bus.errors import Refused
 from bus.ledger import Action, Job
 from bus.letter_desk import ACTIONS, LetterDesk
@@ -23,6 +24,7 @@ from bus.letters import Letter
 from bus.message import Outgoing, Partition
 from bus.middleware.parking import entry_key, pack, parked_topic
 from bus.operators import Operator
+from bus.ports import Admin
 from bus.transport.rules import no_topic
 from schemas.bus_events import LETTERS_AT_ONCE, OperatorAct
 
@@ -76,32 +78,47 @@ class Pace:
         self._due += letters / self.rate
 
 
-def check_topics(desk: LetterDesk, jobs: Iterable[Job] = ()) -> None:
-    """Refuse an action that could not be finished, before its first letter.
+def check_topics(desk: LetterDesk) -> None:
+    """Refuse an action that could not be put on record. Raises Refused."""
+    if ACTIONS not in desk.topics:
+        raise no_topic(ACTIONS)
+
+
+def prepare(jobs: Iterable[Job], desk: LetterDesk, admin: Admin) -> None:
+    """See that each group can take its letters back, before the first is given.
+
+    A subscription's topic of parked records is made, or given more partitions, as its consumer would do; a workflow's
+    belongs to the topology file.
 
     Args:
-        desk: knows the topics.
         jobs: what is to be given back.
+        desk: knows the topics.
+        admin: makes one.
 
     Raises:
         Refused: naming the topic that is missing or has too few partitions.
     """
-    if ACTIONS not in desk.topics:
-        raise no_topic(ACTIONS)
+    check_topics(desk)
+    places: dict[str, set[Partition]] = {}
     for job in jobs:
-        topic, place = parked_topic(job.letter.group), job.letter.place
-        if topic not in desk.topics:
+        places.setdefault(job.letter.group, set()).add(job.letter.place)
+    for group, of in places.items():
+        topic = parked_topic(group)
+        sources = [desk.topics[name] for name in sorted({p.topic for p in of}) if name in desk.topics]
+        wanted = max(*(p.number + 1 for p in of), *(source.partitions for source in sources), 0)
+        there = desk.topics.get(topic)
+        if there is not None and there.partitions >= wanted:
+            continue
+        if desk.case_partitions(group) is not None or not sources:
             raise Refused(
-                f"There is no topic {topic}: group {job.letter.group} has no way to take letters back yet.",
+                f"{topic} is not there, or has fewer than {wanted} partitions: {group} cannot take letters back.",
                 field="topic",
-                remedy="Start its consumer of this version once, or run `agencybus topics apply` for a workflow.",
+                remedy="Make it with `agencybus topics apply`.",
             )
-        if place.number >= desk.topics[topic].partitions:
-            raise Refused(
-                f"{topic} has {desk.topics[topic].partitions} partitions, too few for {place.topic}[{place.number}].",
-                field="partitions",
-                remedy=f"Give {topic} as many partitions as {place.topic} has.",
-            )
+        if there is None:
+            admin.create(parked_state(topic, wanted, sources[0]))
+        else:
+            admin.add_partitions(topic, wanted)
 
 
 def redrive(

@@ -19,7 +19,7 @@ from bus.errors import BusError
 
 if TYPE_CHECKING:  # clients are imported where used
     from bus.operators import Operator
-    from bus.ports import Reader, TopicState
+    from bus.ports import Admin, Reader, TopicState
 
 Group = Annotated[str | None, typer.Option("--group", metavar="G", help="Only this consumer group.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
@@ -34,17 +34,25 @@ def cluster(ctx: typer.Context) -> Iterator[tuple[Mapping[str, TopicState], Read
     """The topics of the cluster, and a reader of them."""
     from bus import core
 
-    transport = core.transport_of(context.settings(ctx))
-    admin = transport.admin()
-    try:
-        topics = admin.topics()
-    finally:
-        admin.close()
-    reader = transport.reader()
+    with admin(ctx) as asked:
+        topics = asked.topics()
+    reader = core.transport_of(context.settings(ctx)).reader()
     try:
         yield topics, reader
     finally:
         reader.close()
+
+
+@contextmanager
+def admin(ctx: typer.Context) -> Iterator[Admin]:
+    """Makes topics."""
+    from bus import core
+
+    found = core.transport_of(context.settings(ctx)).admin()
+    try:
+        yield found
+    finally:
+        found.close()
 
 
 @contextmanager

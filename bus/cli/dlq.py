@@ -133,7 +133,8 @@ def redrive(
         action, done = secrets.token_hex(8), work.Done()
         if chosen:
             jobs = ledger.jobs(chosen)
-            work.check_topics(desk, jobs)
+            with acting.admin(ctx) as admin:
+                work.prepare(jobs, desk, admin)
             with (
                 context.stop_on_interrupt() as stop,
                 acting.operator(ctx, action, by=by, reason=reason) as operator,

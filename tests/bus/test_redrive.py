@@ -8,17 +8,18 @@ from dataclasses import replace
 import pytest
 
 from bus import redrive
+from bus.core import parked_state
 from bus.errors import Refused, Unreachable
 from bus.ledger import Ledger, State
-from bus.letter_desk import LetterDesk
-from bus.letters import Letter
+from bus.letter_desk import ACTIONS, LetterDesk
 from bus.message import Outgoing, Partition
 from bus.middleware.parking import unpack
 from bus.operators import Operator
+from bus.ports import TopicState
 from bus.testing import memory_cluster
 from bus.transport.memory import MemoryCluster
 from schemas.bus_events import LETTERS_AT_ONCE, OperatorAct, OperatorActed
-from tests.bus.letters import GROUP, desk_on, fill, make_topics
+from tests.bus.letters import GROUP, TOPIC, desk_on, fill, make_topics
 
 
 class Notes:
@@ -162,16 +163,36 @@ def test_an_undo_says_which_action_and_which_letters(cluster: MemoryCluster) -> 
     assert (act.act, act.undone, act.letters) == (OperatorAct.UNDO, action.id, list(action.letters))
 
 
-def test_a_group_that_cannot_take_letters_back_is_refused_before_the_first(cluster: MemoryCluster) -> None:
-    fill(cluster, 3)
+def prepared(cluster: MemoryCluster, *, far: int = 0) -> TopicState | None:
+    """The topic of parked records after a redrive has been prepared."""
     desk = desk_on(cluster)
     ledger = desk.read([GROUP]).ledger
     jobs = ledger.jobs(list(ledger.letters.values()))
-    redrive.check_topics(desk, jobs)
-    far = [replace(job, letter=_moved(job.letter, 99)) for job in jobs]
-    with pytest.raises(Refused, match="too few"):
-        redrive.check_topics(desk, far)
+    if far:
+        jobs[0] = replace(jobs[0], letter=replace(jobs[0].letter, place=Partition(TOPIC, far)))
+    redrive.prepare(jobs, desk, cluster.admin())
+    return cluster.topics.get(f"{GROUP}.parked")
 
 
-def _moved(letter: Letter, number: int) -> Letter:
-    return replace(letter, place=Partition(letter.place.topic, number))
+def test_a_subscription_s_topic_is_made_as_its_consumer_would(cluster: MemoryCluster) -> None:
+    fill(cluster, 3)
+    before = cluster.topics[f"{GROUP}.parked"]
+    assert prepared(cluster) == before
+    assert prepared(cluster, far=4) == replace(before, partitions=5)
+    cluster.admin().delete(f"{GROUP}.parked")
+    assert prepared(cluster) == parked_state(f"{GROUP}.parked", 3, cluster.topics[TOPIC])
+
+
+def test_a_group_that_cannot_take_letters_back_is_refused_before_the_first(cluster: MemoryCluster) -> None:
+    fill(cluster, 3)
+    cluster.admin().delete(f"{GROUP}.parked")
+    cluster.admin().create(TopicState(f"{GROUP}.cases", 3, 1))
+    with pytest.raises(Refused, match="cannot take letters back"):
+        prepared(cluster)
+    cluster.admin().delete(f"{GROUP}.cases")
+    cluster.admin().delete(TOPIC)
+    with pytest.raises(Refused, match="topics apply"):
+        prepared(cluster)
+    cluster.admin().delete(ACTIONS)
+    with pytest.raises(Refused, match=ACTIONS):
+        prepared(cluster)
