@@ -115,13 +115,16 @@ class Cluster:
             admin.close()
 
 
-def make_topics(bootstrap: str, names: Sequence[str], *, groups: Sequence[str], workflows: Sequence[str]) -> None:
+def make_topics(
+    bootstrap: str, names: Sequence[str], *, groups: Sequence[str], workflows: Sequence[str], brokers: int = BROKERS
+) -> None:
     """Create only these topics of the standard topology, with their schemas: each partition costs every broker.
 
     Args:
         bootstrap: the cluster.
         names: event topics. groups: SDK groups, whose own topics are like the first of these.
         workflows: groups of the standard topology.
+        brokers: how many the cluster has.
     """
     whole = topology.load(topology.STANDARD, standard())
     wanted = {name: whole.wanted[name] for name in (*names, topology.SCHEMAS)}
@@ -131,7 +134,7 @@ def make_topics(bootstrap: str, names: Sequence[str], *, groups: Sequence[str], 
         wanted |= {topic.name: topic for topic in topology.group_topics(group, wanted[names[0]])}
     few = Catalogue([kind.model for kind in standard().types() if kind.topic in names])
     transport = transport_of(Settings(bootstrap=bootstrap))
-    with Provisioner(transport, few, brokers=BROKERS) as provisioner:
+    with Provisioner(transport, few, brokers=brokers) as provisioner:
         results = provisioner.apply(provisioner.plan(Topology(wanted)))
     failed = [result.as_json() for result in results if result.outcome != "done"]
     assert not failed, failed

@@ -96,7 +96,7 @@ def _framed(inside: int, before: bytes, after: bytes) -> tuple[bytes, bytes]:
 
 
 @cache
-def bomb(codec: int, size: int) -> bytes:
+def inflated(codec: int, size: int) -> bytes:
     """A batch's payload: one record whose value is `size` zero bytes."""
     before, after = _framed(size, b"\0" + varint(0) + varint(0) + varint(-1) + varint(size), varint(0))
     if codec == SNAPPY:
@@ -129,23 +129,21 @@ def _payload(make: Callable[[], bytes], codec: int, count: int = 1) -> Callable[
     return lambda batch: Batch(payload=make(), codec=codec, codec_bits=codec, count=count, last_delta=count - 1)
 
 
+def bomb(codec: int, size: int) -> Evil:
+    """A batch that unpacks to `size` bytes."""
+    name = f"{size // MB:,} MB of zeros, {CODECS[codec]}"
+    batch = _payload(lambda: inflated(codec, size), codec)
+    return Evil(name, WIRE, batch=batch, whole=True, heavy=size == GB and codec != ZSTD)
+
+
 def _bombs() -> list[Evil]:
     sizes = [(GZIP, 64 * MB), (SNAPPY, 64 * MB), (LZ4, 64 * MB), (ZSTD, 64 * MB), (ZSTD, GB), (GZIP, GB), (LZ4, GB)]
-    bombs = [
-        Evil(
-            f"{size // MB:,} MB of zeros, {CODECS[codec]}",
-            WIRE,
-            batch=_payload(lambda codec=codec, size=size: bomb(codec, size), codec),  # type: ignore[misc]  # bound now
-            whole=True,
-            heavy=size == GB and codec != ZSTD,
-        )
-        for codec, size in sizes
-    ]
+    bombs = [bomb(codec, size) for codec, size in sizes]
     crowds = [
         Evil("600,000 records of nothing", WIRE, batch=_payload(lambda: crowd(600_000), ZSTD, 600_000), whole=True),
         Evil("8 million headers of nothing", WIRE, batch=_payload(lambda: headed(8_000_000), ZSTD), whole=True),
         Evil("200,000 headers of nothing", WIRE, batch=_payload(lambda: headed(200_000), ZSTD), whole=True),
-        Evil("a record of 3 MB, lz4", WIRE, batch=_payload(lambda: bomb(LZ4, 3 * MB), LZ4), whole=True),
+        Evil("a record of 3 MB, lz4", WIRE, batch=_payload(lambda: inflated(LZ4, 3 * MB), LZ4), whole=True),
     ]
     return bombs + crowds
 

@@ -25,7 +25,6 @@ def _evils() -> list[Evil]:
         "a wrong checksum": lambda batch: replace(batch, crc=lambda honest: honest ^ 1),
         "codec 5": lambda batch: replace(batch, codec_bits=5),
         "codec 7": lambda batch: replace(batch, codec_bits=7),
-        "2^31-1 records": lambda batch: replace(batch, count=2**31 - 1),
         "the control flag": lambda batch: replace(batch, attributes=0x20),
         "the control and the transaction flag": lambda batch: replace(batch, attributes=0x30, producer=(7, 1, 0)),
         "junk for records": lambda batch: replace(batch, payload=_JUNK),
@@ -39,6 +38,10 @@ def _evils() -> list[Evil]:
             "a byte turned": lambda raw: raw[:40] + bytes([raw[40] ^ 0xFF]) + raw[41:],
         }.items()
         if codec in (GZIP, ZSTD) or what != "a byte turned"  # the others may not notice, and nor do brokers
+    }
+    endless: dict[str, Callable[[Batch], Batch]] = {
+        "2^31-1 records": lambda batch: replace(batch, count=2**31 - 1),
+        **{f"format {number}": _format(number) for number in (-1, 0, 1, 3)},
     }
     told_wrong: dict[str, Callable[[Batch], Batch]] = {
         "two records more than there are": lambda batch: replace(batch, count=5),
@@ -61,7 +64,7 @@ def _evils() -> list[Evil]:
     }
     return [
         *(Evil(name, WIRE, batch=change, whole=True, refused=True) for name, change in lost.items()),
-        *(Evil(f"format {n}", WIRE, batch=_format(n), whole=True, loose=True, refused=True) for n in (-1, 0, 1, 3)),
+        *(Evil(name, WIRE, batch=change, whole=True, loose=True, refused=True) for name, change in endless.items()),
         *(Evil(name, FINE, batch=change, refused=True) for name, change in told_wrong.items()),
         *(Evil(name, WIRE, _bend(change), refused=True) for name, change in records.items()),
         Evil("zeros for records", WIRE, batch=lambda batch: replace(batch, payload=bytes(200)), refused=True),

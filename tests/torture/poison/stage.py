@@ -104,10 +104,8 @@ class Outcome:
         """The longest that a partition stood still with something to do, in seconds."""
         longest = 0.0
         for number in range(PARTITIONS):
-            steps = []
-            for d in due:
-                if d.place.partition == number and (times := self.times(d)):
-                    steps.append((min(times), d.at))
+            here = [d for d in due if d.place.partition == number]
+            steps = [(min(times), d.at) for d in here if (times := self.times(d))]
             before = 0.0
             for done, stored in sorted(steps):
                 longest = max(longest, done - max(before, stored))
