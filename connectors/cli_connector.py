@@ -1,4 +1,4 @@
-"""`agencybus connector run|check`: the simulated offices as processes, one each or all in one.
+"""`agencybus connector run|check`: simulated offices and relays as processes, offices one each or all in one.
 
 Registered by `connectors.commands`. The trap it avoids: an office that dies alone in a process of several leaves the
 others working on a case that cannot end; the first failure stops all and is the command's own.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bus.cli import context, options
-from bus.errors import Refused
+from bus.errors import Refused, UsageError
 
 if TYPE_CHECKING:  # imported where used, so that --help stays quick
     from bus.settings import Settings
@@ -32,13 +32,14 @@ app = typer.Typer(name="connector", help="Run the simulated offices.", no_args_i
 
 
 class Name(StrEnum):
-    """What can be run: one office, or `offices` for all that answer events."""
+    """What can be run: one office, `offices` for all that answer events, or the relay of an outbox."""
 
     CLINIC = "clinic"
     CIVIL_REGISTRY = "civil-registry"
     ID_OFFICE = "id-office"
     SOCIAL_FUND = "social-fund"
     OFFICES = "offices"
+    OUTBOX_RELAY = "outbox-relay"
 
 
 _TARGETS = (Name.CIVIL_REGISTRY, Name.ID_OFFICE, Name.SOCIAL_FUND)
@@ -47,7 +48,7 @@ _TARGETS = (Name.CIVIL_REGISTRY, Name.ID_OFFICE, Name.SOCIAL_FUND)
 @app.command("run")
 def run(
     ctx: typer.Context,
-    name: Annotated[Name, typer.Argument(help="Which office; offices is all but the clinic, in one process.")],
+    name: Annotated[Name, typer.Argument(help="Which; offices is all but the clinic, in one process.")],
     *,
     births: Annotated[int, typer.Option(min=1, help="Clinic: how many children.")] = 100,
     seed: Annotated[int, typer.Option(help="Clinic: chooses the families.")] = 1,
@@ -55,12 +56,26 @@ def run(
     year: Annotated[int | None, typer.Option(min=1900, max=2100, help="Clinic: year of birth; default this.")] = None,
     run_id: Annotated[str | None, typer.Option("--run", help="Clinic: part of case ids; default the year.")] = None,
     exit_when_idle: Annotated[
-        float | None, typer.Option(min=0.5, help="Offices: end after so many seconds without an event.")
+        float | None, typer.Option(min=0.5, help="Offices and relay: end after so many seconds without an event.")
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            envvar="AGENCYBUS_DATABASE",
+            show_envvar=True,
+            help="Relay, social fund: postgresql://USER:PASSWORD@HOST/NAME or sqlite:///FILE.",
+        ),
     ] = None,
 ) -> None:
-    """Run one office, or all that answer, until done, Ctrl-C or SIGTERM. People and names are synthetic."""
+    """Run one office, or all that answer, until done, Ctrl-C or SIGTERM. People and names are synthetic.
+
+    With a database the social fund keeps its books there, and answers through an outbox; the relay publishes one.
+    """
     settings = context.settings(ctx)
     stop = _stopper()
+    if name is Name.OUTBOX_RELAY or (name is Name.SOCIAL_FUND and database is not None):
+        _on_database(name, settings, database, stop, idle_s=exit_when_idle)
+        return
     if name is Name.CLINIC:
         year = year or datetime.now(UTC).year
         _clinic(
@@ -101,6 +116,21 @@ def _stopper() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def _on_database(
+    name: Name, settings: Settings, database: str | None, stop: threading.Event, *, idle_s: float | None
+) -> None:
+    if database is None:
+        raise UsageError("The relay needs a database.", remedy="Give --database, or set AGENCYBUS_DATABASE.")
+    try:
+        from connectors import cli_database
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("sqlalchemy", "pg8000"):
+            raise
+        raise UsageError("Databases are an extra.", remedy="Install agencybus[sql].") from None
+    serve = cli_database.relay if name is Name.OUTBOX_RELAY else cli_database.fund
+    serve(settings, database, stop, idle_s=idle_s)
 
 
 def _clinic(

@@ -55,11 +55,14 @@ def open_database(url: str) -> Engine:
             remedy="Use postgresql://... or sqlite:///FILE.",
         )
     parsed = parsed.set(drivername=driver)
-    if kind == "postgresql":
-        return create_engine(
-            parsed, hide_parameters=True, pool_pre_ping=True, connect_args={"timeout": _SOCKET_S, "tcp_keepalive": True}
-        )
-    return _open_sqlite(parsed)
+    return _open_sqlite(parsed) if kind == "sqlite" else _open_postgresql(parsed)
+
+
+def _open_postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args={"timeout": _SOCKET_S})
+    except ModuleNotFoundError:
+        raise UsageError("The driver of PostgreSQL is an extra.", remedy="Install agencybus[sql].") from None
 
 
 def _open_sqlite(url: URL) -> Engine:

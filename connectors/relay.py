@@ -28,7 +28,7 @@ from schemas.errors import EnvelopeRefused
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 BATCH = 500
-IDLE_S = 0.2  # between two looks at an empty table
+LOOK_S = 0.2  # between two looks at an empty table
 RETRY_MS = 30_000  # a refused row, and what stands behind it
 _PAUSES_S = (0.1, 0.5, 2.0, 5.0)
 
@@ -58,30 +58,31 @@ class Relay:
         rows: the table.
         clock: for the time a refused row waits.
         stop: asked between rounds.
-        idle_s: seconds between two looks at an empty table.
+        look_s: seconds between two looks at an empty table.
     """
 
     def __init__(
-        self, producer: Producer, rows: RelayRows, *, clock: Clock, stop: Callable[[], bool], idle_s: float = IDLE_S
+        self, producer: Producer, rows: RelayRows, *, clock: Clock, stop: Callable[[], bool], look_s: float = LOOK_S
     ) -> None:
         self._producer = producer
         self._rows = rows
         self._clock = clock
         self._stop = stop
-        self._idle_s = idle_s
+        self._look_s = look_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="agencybus-relay")
         self.counts = Counts()
 
-    async def serve(self, *, until_empty: bool = False) -> Counts:
+    async def serve(self, *, idle_s: float | None = None) -> Counts:
         """Publish until `stop`; through outages of the broker and the database, which only make it wait.
 
         Args:
-            until_empty: end as soon as nothing is in line that may be sent now.
+            idle_s: end after so many seconds in which nothing was in line that may be sent; 0 is at once.
 
         Raises:
             DBAPIError: there is no outbox, or another fault of the database that waiting does not mend.
         """
         failures = 0
+        busy_at = _now()
         try:
             while not self._stop():
                 try:
@@ -93,10 +94,12 @@ class Relay:
                     await self._pause(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
                     failures += 1
                     continue
-                if not found:
-                    if until_empty:
-                        break
-                    await self._pause(self._idle_s)
+                if found:
+                    busy_at = _now()
+                elif idle_s is not None and _now() - busy_at >= idle_s:
+                    break
+                else:
+                    await self._pause(self._look_s)
         finally:
             await self._db(self._rows.release)
             self._thread.shutdown()
@@ -166,3 +169,7 @@ class Relay:
             if self._stop():
                 return
             await asyncio.sleep(min(seconds, 0.1))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

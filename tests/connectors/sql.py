@@ -40,7 +40,7 @@ class Notes:
 
     def relay(self, cluster: MemoryCluster, *, producer: MemoryProducer | None = None) -> Counts:
         """Run a relay until the table is empty or all that is left waits."""
-        return asyncio.run(relay_of(self, cluster, producer=producer).serve(until_empty=True))
+        return asyncio.run(relay_of(self, cluster, producer=producer).serve(idle_s=0))
 
 
 def relay_of(
@@ -52,7 +52,7 @@ def relay_of(
 ) -> Relay:
     """A relay of that agency's outbox."""
     rows = RelayRows(notes.engine, notes.outbox.table)
-    return Relay(producer or cluster.producer(), rows, clock=notes.clock, stop=stop, idle_s=0.01)
+    return Relay(producer or cluster.producer(), rows, clock=notes.clock, stop=stop, look_s=0.01)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,12 @@ def test_what_is_no_database_of_ours_is_refused_without_quoting_a_password(url: 
     with pytest.raises(UsageError) as refused:
         open_database(url)
     assert "hunter2" not in str(refused.value)
+
+
+def test_without_the_extra_the_driver_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pg8000", None)
+    with pytest.raises(UsageError, match=r"agencybus\[sql\]"):
+        open_database("postgresql://u@h/d")
 
 
 def test_the_name_for_people_has_no_password() -> None:

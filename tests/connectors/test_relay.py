@@ -162,7 +162,7 @@ def test_two_relays_without_a_lock_repeat_but_never_put_a_first_copy_out_of_orde
 
     async def both() -> None:
         relays = [relay_of(notes, cluster) for _ in range(2)]
-        await asyncio.gather(*(relay.serve(until_empty=True) for relay in relays))
+        await asyncio.gather(*(relay.serve(idle_s=0) for relay in relays))
 
     asyncio.run(both())
     published = ids(cluster, TOPIC)
