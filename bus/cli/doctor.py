@@ -5,6 +5,7 @@ Registered by `bus.cli.main`. The trap it avoids: a report that stops at the fir
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from bus.cli import context
 
 if TYPE_CHECKING:  # clients are imported where used
+    from bus.ports import TopicState
     from bus.selfcheck import Verdict
     from bus.settings import Settings
 
@@ -85,6 +87,7 @@ def _cluster(settings: Settings, file: Path | None) -> tuple[dict[str, Any], lis
     if changes:
         message = f"{len(changes)} change(s) stand between the topology file and the cluster."
         found.append(Verdict("error", "topology", "topics", message, "See `agencybus topics plan`."))
+    found += _standing(settings, actual)
     told = {
         "cluster": facts.cluster_id,
         "kafka": facts.version,
@@ -92,3 +95,25 @@ def _cluster(settings: Settings, file: Path | None) -> tuple[dict[str, Any], lis
         "topics": len(actual),
     }
     return told, sorted(found, key=lambda v: (v.level, v.rule, v.subject))
+
+
+def _standing(settings: Settings, topics: Mapping[str, TopicState]) -> list[Verdict]:
+    """What waits for a person: open dead letters and parked keys. Raises Unreachable."""
+    from bus.cli.progress import ProgressLine
+    from bus.core import transport_of
+    from bus.letter_desk import LetterDesk
+    from bus.parked_desk import ParkedDesk
+    from bus.standing import look
+    from bus.transport.schema_topic import SchemaTopic
+    from schemas.catalogue import standard
+    from schemas.codec import Codec
+
+    reader, catalogue = transport_of(settings).reader(), standard()
+    try:
+        writers = SchemaTopic(reader).read_all()
+        codec = Codec(catalogue, writers=writers)
+        with ProgressLine() as line:
+            letters = LetterDesk(reader, topics, catalogue=catalogue, codec=codec, writers=writers, progress=line)
+            return look(letters, ParkedDesk(reader, topics, progress=line))
+    finally:
+        reader.close()
