@@ -13,7 +13,7 @@ from typing import NamedTuple
 from agents.graph import Graph, Json
 from agents.machine import Arrival
 from bus.message import Record, Unreadable
-from bus.middleware.retry import Kind
+from bus.middleware.retry import Kind, classify
 from bus.partitioner import partition_for
 from schemas import names
 from schemas.catalogue import Catalogue, EventType
@@ -36,6 +36,11 @@ class Dead(NamedTuple):
     error: str
     kind: Kind
     redrive: int = 0
+
+
+def passing(error: Exception) -> bool:
+    """Whether an error says nothing about the event at hand: the process ends, and the event is taken again (F7)."""
+    return isinstance(error, MemoryError) or classify(error) is Kind.UNREACHABLE
 
 
 class Broken(Exception):
@@ -101,19 +106,22 @@ class Intake:
             return None
         try:
             envelope = self._envelope(record, known)
-        except Exception as error:  # noqa: BLE001  # a bug too: without an envelope there is no case to park
+        except Exception as error:  # a bug too: without an envelope there is no case to park
+            if passing(error):
+                raise
             kind = Kind.INVALID if isinstance(error, SchemaSideError) else Kind.BUG
             dead.append(Dead(record, "envelope", type(error).__name__, kind))
             return None
         case = envelope.correlationid or ""
         try:
-            values = self._extracts[record.topic](self._codec.decode(record.value or b"", known.model, record.headers))
+            event = self._codec.decode(record.value or b"", known.model, record.headers)
+            values = self._extracts[record.topic](event)
         except SchemaSideError as error:
             dead.append(Dead(record, "decode", type(error).__name__, Kind.INVALID))
             return None
-        except MemoryError:
-            raise  # says nothing about the event
         except Exception as error:
+            if passing(error):
+                raise
             raise Broken(case, type(error).__name__) from error
         return Arrival(
             case,

@@ -18,6 +18,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -35,6 +36,9 @@ _FENCING = (
 )
 _TRANSACTION_TIMEOUT_MS = 60_000  # no transaction is ever begun; the broker only checks it against its maximum
 _PAUSE_S = 0.1
+_TOPIC, _LIMIT = 2, "max.message.bytes"  # the kind of resource that has this setting
+_UNKNOWN_LIMIT = 900_000  # bytes taken as the limit when no broker tells it: below Kafka's default of 1,048,588
+_BATCH_HEADER = 100  # bytes: 61 of a record batch's own header, and a margin
 _REQUEST_MS = 10_000
 
 
@@ -55,7 +59,6 @@ class KafkaCaseLog:
         bootstrap: ``host:port[,host:port]``.
         group: the consumer group; names the topic ``<group>.cases`` and the transactional ids.
         deadline_s: how long an append or claim may go unanswered before it raises Unreachable.
-        batch_bytes: the topic's ``max.message.bytes``, less a margin.
         progress: told (partition, offset read to, offset to read to) after each fetch of a `load`.
     """
 
@@ -65,21 +68,20 @@ class KafkaCaseLog:
         group: str,
         *,
         deadline_s: float = 60.0,
-        batch_bytes: int = 900_000,
         progress: Callable[[int, int, int], None] = lambda *_: None,
     ) -> None:
         self._bootstrap = bootstrap
         self._group = group
         self._topic = f"{group}.cases"
         self._deadline_s = deadline_s
-        self._batch_bytes = batch_bytes
+        self._batch_bytes = _UNKNOWN_LIMIT - _BATCH_HEADER
         self._progress = progress
         self._client: Any = None
         self._claims: dict[int, _Claim] = {}
 
     @property
     def batch_bytes(self) -> int:
-        """The largest batch the log takes, in bytes."""
+        """The largest batch the log takes, in bytes; as its topic said at the last `start` or `claim`."""
         return self._batch_bytes
 
     async def start(self) -> None:
@@ -94,6 +96,7 @@ class KafkaCaseLog:
             raise Unreachable(f"no broker answers at {self._bootstrap}: {error}.") from error
         if not self._client.cluster.partitions_for_topic(self._topic):
             raise Refused(f"topic {self._topic} is missing.", field="topic", remedy="Run `agencybus topics apply`.")
+        await self._read_limit()
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -102,6 +105,7 @@ class KafkaCaseLog:
 
     async def claim(self, numbers: Sequence[int], owner: str) -> None:
         """Become the owner: new epochs, then a barrier per partition. Raises Unreachable."""
+        await self._read_limit()
         claims = await asyncio.gather(*(self._epoch(number) for number in numbers))
         self._claims.update(zip(numbers, claims, strict=True))
         offsets = await self._append({number: [(BARRIER, owner.encode())] for number in numbers})
@@ -151,6 +155,21 @@ class KafkaCaseLog:
         """Append one batch per claimed partition. Raises Fenced, Unreachable, Refused."""
         await self._append(batches)
 
+    async def _read_limit(self) -> None:
+        """Ask what the topic takes: an operator may have raised it for a case that outgrew it (F72)."""
+        request = DescribeConfigsRequest([(_TOPIC, self._topic, [_LIMIT])], include_synonyms=False)
+        node = self._client.get_random_node()
+        if node is None:
+            return
+        try:
+            response = await self._client.send(node, request)
+        except kafka_errors.KafkaError:
+            return  # what was known holds; a batch that is too large after all is refused by the broker
+        for _code, _message, _type, _name, entries in response.resources:
+            for name, value, *_ in entries:
+                if name == _LIMIT and value:
+                    self._batch_bytes = int(value) - _BATCH_HEADER
+
     async def _epoch(self, number: int) -> _Claim:
         transactional_id = f"{self._group}.{number}"
         deadline = time.monotonic() + self._deadline_s
@@ -196,7 +215,7 @@ class KafkaCaseLog:
         if claim is None:
             raise Fenced(f"case partition {number} is not claimed.")
         builder = DefaultRecordBatchBuilder(
-            2, 0, 0, claim.producer_id, claim.epoch, claim.sequence, self._batch_bytes + 100_000
+            2, 0, 0, claim.producer_id, claim.epoch, claim.sequence, self._batch_bytes + _BATCH_HEADER
         )
         now = time.time_ns() // 1_000_000
         for index, (key, value) in enumerate(rows):

@@ -155,7 +155,7 @@ class Standstill:
         more = f", {self.entries - 1} more behind it" if self.entries > 1 else ""
         return (
             f"parked since {self.since:%Y-%m-%d %H:%M:%S} UTC, because of {self.error} (stage {self.stage}){more}; "
-            f"release with `agencybus parked release {group} {case_id}`"
+            f"release with `agencybus parked release --group {group} --case {case_id}`"
         )
 
 

@@ -17,7 +17,7 @@ from agents.case import Case, Mark
 from agents.case_log import Damaged, Marker, Stored
 from agents.decision import TOO_LARGE, Alarm, Decision, Place, Rules, UnknownVersion, place
 from agents.graph import Graph
-from agents.intake import Dead
+from agents.intake import Dead, passing
 from agents.machine import Arrival, Emit, Rejected
 from agents.parked import TIMER, Waiting
 from agents.shelf import Shelf
@@ -52,11 +52,13 @@ class Stepper:
             return self._failure("size", TOO_LARGE)
         try:
             self._step(arrival)
-        except (Rejected, Damaged, MemoryError):
+        except (Rejected, Damaged):
             raise
         except Refused as refused:
             return self._failure("emit", refused.field or "Refused")
-        except Exception as error:  # noqa: BLE001  # a bug is its case's trouble, never its neighbours'
+        except Exception as error:  # a bug is its case's trouble, never its neighbours'
+            if passing(error):
+                raise
             return self._failure("step", type(error).__name__)
         return None
 
@@ -120,11 +122,11 @@ class Stepper:
         try:
             after, emits = machine.due(self._graph_of(entry.case), entry.case, due)
             self._keep(entry, after, emits)
-        except MemoryError:
-            raise
         except Refused as refused:
             return self._failure("timer", refused.field or "Refused")
-        except Exception as error:  # noqa: BLE001  # as in `_try`
+        except Exception as error:  # as in `_try`
+            if passing(error):
+                raise
             return self._failure("timer", type(error).__name__)
         return None
 

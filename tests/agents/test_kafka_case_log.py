@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from agents.kafka_case_log import KafkaCaseLog
-from bus.errors import Fenced, Refused, Unreachable
+from bus.errors import BusError, Fenced, Refused, Unreachable
 from bus.ports import TopicState
 from bus.transport.kafka_admin import KafkaAdmin
 
@@ -100,3 +100,21 @@ async def test_no_broker_is_unreachable() -> None:
     with pytest.raises(Unreachable):
         await log.start()
     await log.stop()
+
+
+async def test_the_limit_of_a_batch_is_the_topic_s_and_is_asked_again_at_each_claim(
+    kafka: str, group: str, stack: AsyncExitStack
+) -> None:
+    admin = KafkaAdmin(kafka)
+    admin.alter(f"{group}.cases", {"max.message.bytes": "20000"})
+    log = await opened(stack, kafka, group)
+    await log.claim([0], "one")
+    room = log.batch_bytes
+    assert 19_000 < room < 20_000
+    await log.append({0: [(b"a", b"x" * (room - 1 - 16))]})
+    with pytest.raises(BusError):
+        await log.append({0: [(b"a", b"x" * 20_100)]})
+    admin.alter(f"{group}.cases", {"max.message.bytes": "40000"})
+    admin.close()
+    await log.claim([0], "two")
+    await log.append({0: [(b"a", b"x" * 20_100)]})
