@@ -10,11 +10,12 @@ reader has thrown away with the old assignment would be skipped.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from bus.errors import Fenced, Refused
 from bus.message import Partition, Record
 from bus.transport.durability import refuse_weak_consumer
-from bus.transport.kafka_client import options, translated
+from bus.transport.kafka_client import asked, options, translated
 from bus.transport.kafka_reader import to_record
 from bus.transport.rules import no_topic
 
@@ -71,7 +72,7 @@ class KafkaConsumer:
                 self._consumer.close(autocommit=False)
                 raise
             for topic in topics:
-                if not self._consumer.partitions_for_topic(topic):
+                if not asked(bootstrap, f"join group {group}", partial(self._consumer.partitions_for_topic, topic)):
                     self._consumer.close(autocommit=False)
                     raise no_topic(topic)
             self._consumer.subscribe(list(topics), listener=self._deals)

@@ -8,6 +8,8 @@ not set.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
 
 from bus.errors import Unreachable
 from bus.selfcheck import BrokerFacts
@@ -17,22 +19,20 @@ from bus.transport.kafka_client import asked, options, translated, unreachable
 def read(bootstrap: str) -> BrokerFacts:
     """What the brokers at `bootstrap` say. Raises Unreachable; Refused when they will not tell."""
     import kafka
-    from kafka.admin import ConfigResource, ConfigResourceType
 
-    with translated(bootstrap, "ask the brokers about themselves"):
+    doing = "ask the brokers about themselves"
+    with translated(bootstrap, doing):
         client = kafka.KafkaAdminClient(**options(bootstrap, "agencybus-facts"))
-        try:
-            cluster = client.describe_cluster()
-            ids = tuple(sorted(broker["broker_id"] for broker in cluster["brokers"] if not broker["is_fenced"]))
-            if not ids:  # a broker that has just started is fenced until its controller has heard of it
-                raise unreachable(bootstrap, "no broker of the cluster is up")
-            some = str(ids[0])
-            answer = client.describe_configs([ConfigResource(ConfigResourceType.BROKER, some)], config_filter="all")
-            version = str(client.get_broker_version_data(ids[0])).strip("<>").removeprefix("BrokerVersionData ")
-            topics = client.describe_topics()
-        finally:
-            client.close()
-    config = {key: entry["value"] for key, entry in answer["broker"][some].items() if entry["value"] is not None}
+    try:
+        cluster = asked(bootstrap, doing, client.describe_cluster)
+        ids = tuple(sorted(broker["broker_id"] for broker in cluster["brokers"] if not broker["is_fenced"]))
+        if not ids:  # a broker that has just started is fenced until its controller has heard of it
+            raise unreachable(bootstrap, "no broker of the cluster is up")
+        turn = cycle(ids)  # one that died a moment ago is still listed: then the next is asked
+        config, version = asked(bootstrap, doing, lambda: _one(client, next(turn)))
+        topics = asked(bootstrap, doing, client.describe_topics)
+    finally:
+        client.close()
     behind = sorted(
         f"{topic['name']}[{p['partition_index']}]"
         for topic in topics
@@ -40,6 +40,16 @@ def read(bootstrap: str) -> BrokerFacts:
         if len(p["isr_nodes"]) < len(p["replica_nodes"])
     )
     return BrokerFacts(cluster["cluster_id"], version, ids, config, tuple(behind))
+
+
+def _one(client: Any, broker: int) -> tuple[dict[str, str], str]:
+    """Settings and version of one broker, as itself says."""
+    from kafka.admin import ConfigResource, ConfigResourceType
+
+    wanted = [ConfigResource(ConfigResourceType.BROKER, str(broker))]
+    entries = client.describe_configs(wanted, config_filter="all")["broker"][str(broker)]
+    version = str(client.get_broker_version_data(broker)).strip("<>").removeprefix("BrokerVersionData ")
+    return {key: entry["value"] for key, entry in entries.items() if entry["value"] is not None}, version
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kafka.errors import KafkaConnectionError
 
 from bus.errors import Unreachable
 from bus.ports import TopicState
@@ -22,6 +23,7 @@ class _Client:
         self._brokers = brokers
         self._isr = isr
         self.asked: list[Any] = []
+        self.away: set[str] = set()
         self.closed = False
 
     def describe_cluster(self) -> dict[str, Any]:
@@ -29,6 +31,8 @@ class _Client:
         return {"cluster_id": "c", "brokers": brokers}
 
     def describe_configs(self, resources: list[Any], config_filter: str) -> dict[str, Any]:
+        if resources[0].name in self.away:
+            raise KafkaConnectionError("refused")
         self.asked.append((resources[0].name, config_filter))
         return {
             "broker": {str(resources[0].name): {"min.insync.replicas": {"value": "1"}, "password": {"value": None}}}
@@ -51,6 +55,18 @@ def facts_of(client: _Client, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(kafka_client, "_knock", lambda bootstrap: None)
     monkeypatch.setattr(kafka, "KafkaAdminClient", lambda **_: client)
     return kafka_facts.read("b:1")
+
+
+def test_a_broker_that_died_a_moment_ago_and_is_still_listed_leaves_the_answer_to_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = _Client({2: False, 3: False}, isr=[2])
+    client.away = {"2"}
+    assert facts_of(client, monkeypatch).config == {"min.insync.replicas": "1"}
+    assert client.asked == [("3", "all")]
+    client.away = {"2", "3"}
+    with pytest.raises(Unreachable):
+        facts_of(client, monkeypatch)
 
 
 def test_only_brokers_that_are_up_count_and_a_partition_behind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
