@@ -105,8 +105,14 @@ class UnitThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust 
         if not self.consumer.flow_active:
             return {}
         wanted = [TopicPartition(tp.topic, tp.partition) for tp in active_partitions]
-        wanted = [tp for tp in wanted if Partition(tp.topic, tp.partition) in self.fetched_to]
+        chain = self.fetched_to
+        wanted = [tp for tp in wanted if Partition(tp.topic, tp.partition) in chain]
         found = await super()._fetch_records(consumer, wanted, timeout=timeout, max_records=max_records)
+        if (
+            self.fetched_to is not chain
+        ):  # a takeover sought meanwhile: what this took, whoever works next must be given
+            self._go_back(consumer)
+            return {}
         self.consumer.app.host.pulse.saw(known_ends(consumer, wanted))
         fetched = from_kafka(consumer, found, wanted, self.fetched_to)
         self.fetched_to.update(fetched.positions)
@@ -116,6 +122,13 @@ class UnitThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust 
         for tp, offset in partitions.items():
             consumer.seek(TopicPartition(tp.topic, tp.partition), offset)
         self.fetched_to = {Partition(tp.topic, tp.partition): offset for tp, offset in partitions.items()}
+
+    def _go_back(self, consumer: Any) -> None:
+        """Have everything since `fetched_to` fetched again."""
+        owned = consumer.assignment()
+        for place, offset in self.fetched_to.items():
+            if (tp := TopicPartition(place.topic, place.number)) in owned:  # else the group has moved on again
+                consumer.seek(tp, offset)
 
 
 class Unit:
@@ -154,6 +167,8 @@ class UnitConsumer(driver.Consumer):  # type: ignore[misc]  # faust ships no com
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:  # noqa: ASYNC109, ARG002  # ours is shorter
         """One message per unit, an empty one too: time passes for timers. A fetch joins the unit that still waits."""
+        if not self.flow_active:  # the next generation begins here, and what is fetched then belongs to it
+            await self.wait(self.can_resume_flow)
         generation = self.app.consumer_generation_id
         fetched, _ = await self._wait_next_records(FETCH_WAIT_S)
         if not isinstance(fetched, Fetched) or self.should_stop or not self.flow_active:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from aiokafka import TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
 from agents.faust_app import FORBIDDEN, JOIN, UNIT, Unit, build_app
 from bus.errors import Refused
-from tests.agents.traps.support import HERE, Runs, acking, hardened, ours, settings, unit
+from bus.message import Partition
+from tests.agents.traps.support import HERE, TOPIC, Runs, acking, hardened, ours, settings, unit
 
 
 @pytest.mark.parametrize("name", sorted(FORBIDDEN))
@@ -63,3 +69,55 @@ async def test_a_fetch_joins_the_unit_that_still_waits_and_no_other(monkeypatch:
     for _ in range(JOIN - 1):
         assert await fetched() == []
     assert len(await fetched()) == 1
+
+
+async def test_what_was_fetched_while_a_takeover_sought_is_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = hardened()
+    thread = acking(app)._thread
+    sought: list[tuple[str, int, int]] = []
+
+    class Consumer:
+        def assignment(self) -> set[TopicPartition]:
+            return {TopicPartition(TOPIC, 0)}
+
+        def seek(self, tp: TopicPartition, offset: int) -> None:
+            sought.append((tp.topic, tp.partition, offset))
+
+    async def fetch(*_args: object, **_kwargs: object) -> object:
+        await thread._seek_wait(consumer, {HERE: 7, TP(TOPIC, 1): 8})  # the takeover, while records are on their way
+        sought.clear()
+        return {TopicPartition(TOPIC, 0): ["a record from 7 on, whose asker is gone"]}
+
+    consumer = Consumer()
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", fetch)
+    thread.fetched_to = {Partition(TOPIC, 0): 3}
+    assert await thread._fetch_records(consumer, {HERE}, timeout=1.0, max_records=1) == {}
+    assert sought == [(TOPIC, 0, 7)]
+    assert thread.fetched_to == {Partition(TOPIC, 0): 7, Partition(TOPIC, 1): 8}
+    thread.thread_loop.close()
+
+
+async def test_a_fetch_after_a_pause_belongs_to_the_generation_that_ended_the_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = hardened()
+    consumer = acking(app)
+    app.host = ours(Runs())
+    consumer._set_active_tps({HERE})
+
+    async def getmany(*_args: object, **_kwargs: object) -> object:
+        return unit(3)
+
+    monkeypatch.setattr(consumer, "_getmany", getmany)
+    app.consumer_generation_id = 1
+    consumer.stop_flow()
+
+    async def fetched() -> list[Unit]:
+        return [message.headers[UNIT] async for _tp, message in consumer.getmany(1.0)]
+
+    waiting = asyncio.create_task(fetched())
+    await asyncio.sleep(0)
+    app.consumer_generation_id = 2
+    consumer.resume_flow()
+    (found,) = await waiting
+    assert found.generation == 2
