@@ -116,6 +116,7 @@ class Hold:
         """
         record, before = attempt.message.record, attempt.entry
         redrive = 0 if before is None else before.redrive
+        self._fence(Partition(record.topic, record.partition))
         if isinstance(verdict, Park):
             action = None if before is None else before.action
             entry = Entry(
@@ -127,7 +128,6 @@ class Hold:
                 action=action,
             )
             if fits(entry):
-                self._fence(Partition(record.topic, record.partition))
                 self.store.write([entry])
                 self._alarm(entry, where)
                 return

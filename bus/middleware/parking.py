@@ -24,6 +24,7 @@ from bus.middleware.retry import Kind
 SUFFIX = ".parked"
 QUEUED = "queued"  # stage of an entry that did not fail: it stands behind one that did
 _VERSION = 2  # not 1: rows stand in case logs too, where 0.1.0 reads 1 as a case and must see that it is none
+_NO_VERSION = 32  # text begins here: such bytes are damage, not a format yet to come
 _LENGTH = struct.Struct(">BI")  # version, bytes of the JSON head
 _COMMAND = b"!"  # no topic begins with it, so no entry's key does
 
@@ -249,7 +250,7 @@ def _size(value: bytes | None) -> int | None:
 
 def _opened(value: bytes) -> tuple[bytes, int]:
     """The JSON head and where it ends."""
-    if value[:1] and value[0] > _VERSION:
+    if value[:1] and _VERSION < value[0] < _NO_VERSION:
         raise Refused(
             f"A parked row is of format {value[0]}; this program knows formats up to {_VERSION}.",
             field="parked",

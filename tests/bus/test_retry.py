@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.errors import CheckFailed, Fenced, OutcomeUnknown, Refused, Unreachable
-from bus.middleware.retry import Kind, RetryPolicy, classify
+from bus.errors import CheckFailed, Fenced, OutcomeUnknown, Refused, Unreachable, UsageError
+from bus.middleware.retry import Kind, Policy, RetryPolicy, classify, policy_of
 from schemas.errors import EnvelopeRefused, Poison, UnknownType
 
 
@@ -43,3 +43,19 @@ def test_only_a_bug_is_counted_and_only_an_outage_has_no_end() -> None:
     assert policy.again(Kind.UNREACHABLE, attempt=10_000)
     assert not policy.again(Kind.INVALID, attempt=1)
     assert not policy.again(Kind.REFUSED, attempt=1)
+
+
+def test_a_policy_is_named_or_given() -> None:
+    mine = Policy(budget_s=5)
+    assert policy_of(mine) is mine
+    assert policy_of("ordered") == Policy()
+    assert not policy_of("unordered").ordered
+    with pytest.raises(UsageError, match="ordered or unordered"):
+        policy_of("sorted")
+
+
+def test_later_tries_double_to_their_cap_and_end() -> None:
+    policy = Policy(retry=RetryPolicy(attempts=3), delay_s=10, delay_cap_s=35, delays=4)
+    assert [policy.later_s(tries) for tries in range(1, 9)] == [10, 10, 10, 20, 35, 35, None, None]
+    assert Policy(delays=0).later_s(1) is None
+    assert Policy(delays=10_000).later_s(5_000) == 3_600
