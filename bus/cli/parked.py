@@ -55,9 +55,10 @@ def list_(
     """Keys and cases that stand still, longest first: what failed, how many records wait, when it is tried again."""
     from bus.cli import parked_text as text
 
+    wanted = _wanted(key, case, everything=True)
     with _desk(ctx, group) as desk:
         held, unread = desk.held(desk.groups(group))
-    found = _chosen(held, key, case, topic)
+    found = _chosen(held, wanted, topic, must=False)
     document = {
         "parked": [text.document(one) for one in found],
         "unread": [text.unread_document(one) for one in unread],
@@ -77,10 +78,10 @@ def show(
     """The records of one key or case in their order, and what holds them up."""
     from bus.cli import parked_text as text
 
-    _some(key, case, everything=False)
+    wanted = _wanted(key, case, everything=False)
     with _desk(ctx, group) as desk:
         held, _ = desk.held(desk.groups(group))
-    found = _found(held, key, case, topic)
+    found = _chosen(held, wanted, topic, must=True)
     document = [
         {**text.document(one), "records": [text.record_document(row.entry) for row in one.rows]} for one in found
     ]
@@ -151,10 +152,10 @@ def _act(
 
     key, case, topic, everything = chosen
     acting.check_words(by=by, reason=reason)
-    _some(key, case, everything=everything)
+    wanted = _wanted(key, case, everything=everything)
     with _desk(ctx, group) as desk:
         held, _ = desk.held(desk.groups(group))
-        meant = _chosen(held, key, case, topic) if everything else _found(held, key, case, topic)
+        meant = _chosen(held, wanted, topic, must=not everything)
         keyed = [one for one in meant if one.key is not None]
         if dry_run or not keyed:
             document = {"act": do, "dry_run": dry_run, "keys": [text.document(one) for one in keyed]}
@@ -187,41 +188,34 @@ def _desk(ctx: typer.Context, group: str | None) -> Iterator[ParkedDesk]:
         yield desk
 
 
-def _some(key: str | None, case: str | None, *, everything: bool) -> None:
-    """Raises UsageError when no key is named at all, or two are."""
+def _wanted(key: str | None, case: str | None, *, everything: bool) -> bytes | None:
+    """The key that is meant, None for every key. Raises UsageError when none is named, or two are."""
     if key is not None and case is not None:
         raise UsageError("Give --key or --case, not both: a case id is a key.")
     if key is None and case is None and not everything:
         raise UsageError(
             "Say which keys are meant.", remedy="Give --key or --case (see `agencybus parked list`), or --all."
         )
+    return _bytes(key) if key is not None else case.encode(errors="surrogateescape") if case is not None else None
 
 
-def _chosen(held: Sequence[Held], key: str | None, case: str | None, topic: str | None) -> list[Held]:
-    """What the options mean. Raises UsageError for a key that is no key."""
-    wanted = _bytes(key) if key is not None else case.encode() if case is not None else None
-    return [
+def _chosen(held: Sequence[Held], wanted: bytes | None, topic: str | None, *, must: bool) -> list[Held]:
+    """What the options mean. Raises UsageError when it `must` be something and is not."""
+    found = [
         one
         for one in held
         if (wanted is None or one.key == wanted)
         and (topic is None or any(row.entry.record.topic == topic for row in one.rows))
     ]
-
-
-def _found(held: Sequence[Held], key: str | None, case: str | None, topic: str | None) -> list[Held]:
-    """As `_chosen`. Raises UsageError when nothing is meant."""
-    found = _chosen(held, key, case, topic)
-    if not found:
-        raise UsageError(
-            f"Nothing of {printable.clipped(key or case or '', limit=100)} is parked.",
-            remedy="`agencybus parked list` shows what is.",
-        )
+    if must and not found:
+        name = printable.clipped(wanted.decode(errors="backslashreplace"), limit=100) if wanted else "that"
+        raise UsageError(f"Nothing of {name} is parked.", remedy="`agencybus parked list` shows what is.")
     return found
 
 
 def _bytes(key: str) -> bytes:
     if not key.startswith("0x"):
-        return key.encode()
+        return key.encode(errors="surrogateescape")
     try:
         return bytes.fromhex(key[2:])
     except ValueError:

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bad_input import seeds_csv, seeds_definitions, seeds_lines, seeds_settings, seeds_topologies, seeds_xes
+from tests.bad_input import (
+    seeds_csv,
+    seeds_definitions,
+    seeds_lines,
+    seeds_operators,
+    seeds_settings,
+    seeds_topologies,
+    seeds_xes,
+)
 from tests.bad_input.case import Case
 
 Words = Callable[[str, Path], list[str]]
@@ -21,6 +29,7 @@ WITHOUT_BROKER: list[Case] = [
     *seeds_topologies.CASES,
     *seeds_settings.CASES,
     *seeds_lines.DIFF_CASES,
+    *seeds_operators.CASES,
 ]
 """Refused before anything is connected to."""
 
@@ -40,6 +49,7 @@ _OF: dict[str, tuple[str, Words]] = {
     seeds_settings.DOTENV: (".env", seeds_settings.words),
     seeds_lines.DIFF: ("bad.avsc", seeds_lines.words),
     seeds_lines.LINES: ("bad.jsonl", seeds_lines.words),
+    seeds_operators.OPERATOR: ("none", seeds_operators.words),
 }
 
 
