@@ -50,7 +50,11 @@ async def _work(bootstrap: str, agency: str, host_name: str, how: str) -> None:
     pulse = Pulse(time.monotonic)
     loop = asyncio.get_running_loop()
     hosts: list[Any] = []
-    dog = watchdog.Watchdog(pulse, LIMITS, stop=lambda: loop.call_soon_threadsafe(hosts[0].stop))
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(hosts[0].stop)
+
+    dog = watchdog.Watchdog(pulse, LIMITS, stop=stop)
     server = HealthServer(pulse, LIMITS, port=0)
 
     async def beat() -> None:

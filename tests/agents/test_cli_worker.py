@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from agents import cli_worker, watchdog
+from agents import cli_worker, rebuild, watchdog
+from agents.case_log import Damaged
+from agents.rebuild import Found
+from agents.rebuild_plan import Damage, Plan
 from agents.supervisor import CHILD
 from bus.cli.main import main
 
@@ -107,3 +111,68 @@ def test_a_wrong_file_is_told_before_any_process_is_started(
     assert main(["worker", "run", "birth", str(bad)]) == 3
     assert f"{bad}:1: process: " in capsys.readouterr().err
     assert started == []
+
+
+PLAN = Plan(
+    number=0,
+    damaged=(Damage(b"c-1", 7), Damage(b"c-2", 8, archived=True)),
+    kept=3,
+    markers=((b"c-2", b"x"),),
+    again=((b"!positions", b"{}"),),
+    tombstones=((b"c-1", None),),
+    positions={"a.x.y.v1": 0},
+    unreadable=0,
+)
+
+
+@pytest.fixture
+def rebuilt(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was done to a store with two damaged rows, one of a case whose first event is gone."""
+    calls: list[str] = []
+
+    async def look(*_: object, **__: object) -> Found:
+        calls.append("look")
+        return Found((PLAN,), ("c-1",))
+
+    async def do(*_: object, **__: object) -> Found:
+        calls.append("do")
+        return Found((PLAN,), ())
+
+    monkeypatch.setattr(rebuild, "look", look)
+    monkeypatch.setattr(rebuild, "rebuild", do)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "done"),
+    [
+        ([], 3, ["look"]),
+        (["--dry-run"], 0, ["look"]),
+        (["--dry-run", "--yes"], 0, ["look"]),
+        (["--yes"], 1, ["look"]),  # a case would be lost
+        (["--yes", "--drop-gone"], 0, ["look", "do"]),
+    ],
+)
+def test_a_rebuild_shows_first_and_does_only_what_it_was_told(
+    rebuilt: list[str], words: list[str], code: int, done: list[str]
+) -> None:
+    assert main(["worker", "rebuild", "birth", *words]) == code
+    assert rebuilt == done
+
+
+def test_a_rebuild_says_what_becomes_of_each_damaged_row(
+    rebuilt: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["worker", "rebuild", "birth", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "c-2 at offset 8: a marker: it had ended" in shown
+    assert "c-1: its first event is no longer stored" in shown
+    assert main(["worker", "rebuild", "birth", "--dry-run", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["gone"] == ["c-1"]
+    assert document["partitions"][0]["damaged"][1] == {"case": "c-2", "offset": 8, "archived": True}
+
+
+def test_a_damaged_log_names_the_command_that_brings_its_cases_back() -> None:
+    told = str(cli_worker._told(Damaged("case log record of 9 bytes cannot be read."), "birth", "g"))
+    assert "agencybus worker rebuild birth --group g" in told
