@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agents import case as cases
-from agents import case_log
+from agents import case_log, parked
 from agents.case import Case
 from agents.case_log import Stored
 from bus.message import Partition
@@ -26,11 +26,13 @@ class Snapshot:
         by_step: open cases by what they wait for; a case in a fork counts once per branch.
         outcomes: closed cases by how they ended.
         oldest: the open case that has waited longest and since when (microseconds), None when none is open.
+        parked: cases that stand still until somebody releases them.
     """
 
     by_step: Mapping[str, int]
     outcomes: Mapping[str, int]
     oldest: tuple[str, int] | None
+    parked: frozenset[str] = frozenset()
 
     @property
     def closed(self) -> int:
@@ -55,6 +57,7 @@ class Census:
         self._next = {p: end for p, (_, end) in reader.bounds(self._partitions).items()}
         self._open: dict[str, dict[str, int]] = {}
         self._closed: dict[str, str] = {}
+        self._parked: dict[bytes, str] = {}  # row -> case
 
     def look(self) -> Snapshot:
         """Read what is new and sum it up."""
@@ -68,10 +71,14 @@ class Census:
             Counter(step for steps in self._open.values() for step in steps),
             Counter(self._closed.values()),
             None if oldest is None else (oldest[1], oldest[0]),
+            frozenset(self._parked.values()),
         )
 
     def _take(self, key: bytes | None, value: bytes | None) -> None:
-        if key is None or value is None or key.startswith(b"!") or not key.startswith(self._prefix):
+        if key is not None and key.startswith(parked.PREFIX):
+            self._stand(key, value)
+            return
+        if key is None or value is None or key.startswith(case_log.OURS) or not key.startswith(self._prefix):
             return
         entry = case_log.unpack(value)
         if not isinstance(entry, Stored):
@@ -81,6 +88,13 @@ class Census:
             self._closed[entry.case.id] = entry.case.outcome
         else:
             self._open[entry.case.id] = {step: active.since for step, active in entry.case.active.items()}
+
+    def _stand(self, key: bytes, value: bytes | None) -> None:
+        case_id = key.removeprefix(parked.PREFIX).split(b"\0", 1)[0]
+        if value is None:
+            self._parked.pop(key, None)
+        elif case_id.startswith(self._prefix):
+            self._parked[key] = case_id.decode()
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from schemas.envelope import format_time, from_us
 from schemas.errors import NameRefused
 
 if TYPE_CHECKING:  # imported where used, so that `--help` stays quick
+    from agents.parked import Standstill
     from agents.trace import Entry, Found
 
 app = typer.Typer(name="case", help="Look at cases.", no_args_is_help=True)
@@ -67,7 +68,17 @@ def _document(found: Found, entries: list[Entry]) -> dict[str, object]:
         "opened": format_time(from_us(case.opened)),
         "outcome": case.outcome,
         "waiting_for": sorted(case.active),
+        "parked": None if found.parked is None else _standstill(found.parked),
         "events": [asdict(entry) for entry in entries],
+    }
+
+
+def _standstill(parked: Standstill) -> dict[str, object]:
+    return {
+        "since": format_time(parked.since),
+        "stage": parked.stage,
+        "error": parked.error,
+        "entries": parked.entries,
     }
 
 
@@ -89,3 +100,5 @@ def _print(found: Found, entries: list[Entry]) -> None:
     ]
     columns = ("when (UTC)", "agency", "event", "step", "it waited for", "paper replaced", "position")
     context.show(context.table(f"{case.id} ({found.group}), {state}", columns, rows))
+    if found.parked is not None:
+        context.show(found.parked.text(found.group, case.id))

@@ -162,10 +162,11 @@ class Viewer:
 
 
 def _line(look: Look) -> str:
+    parked = len(look.cases.parked)
     steps = ", ".join(f"{step} {count}" for step, count in sorted(look.cases.by_step.items())) or "none"
     return (
         f"{look.elapsed_s:5.1f} s  closed {look.cases.closed}/{look.expected}  open by step: {steps}  "
-        f"{look.per_second:.0f} events/s  lag {look.lag}"
+        f"{look.per_second:.0f} events/s  lag {look.lag}" + (f"  parked {parked}" if parked else "")
     )
 
 
@@ -180,7 +181,12 @@ def _frame(look: Look) -> RenderableType:
         f"births {look.expected}   closed {look.cases.closed}   {look.per_second:.0f} events/s   lag {look.lag}   "
         f"oldest waiting: {waits}"
     )
-    rows = [*sorted(look.cases.by_step.items()), *((f"ended: {o}", n) for o, n in sorted(look.cases.outcomes.items()))]
+    parked = [("parked: see agencybus parked list", len(look.cases.parked))] if look.cases.parked else []
+    rows = [
+        *sorted(look.cases.by_step.items()),
+        *parked,
+        *((f"ended: {o}", n) for o, n in sorted(look.cases.outcomes.items())),
+    ]
     return Group(
         head,
         ProgressBar(total=look.expected, completed=look.cases.closed, width=60),

@@ -155,7 +155,10 @@ class Demo:
                 last_move = now
             if now - last_move > STALL_S:
                 missing = self._plan.cases - snapshot.closed
-                raise BusError(f"{missing} cases are open and nothing has moved for a minute.", remedy=self._logs())
+                stand = f", {len(snapshot.parked)} of them parked" if snapshot.parked else ""
+                raise BusError(
+                    f"{missing} cases are open{stand} and nothing has moved for a minute.", remedy=self._logs()
+                )
             before, before_at = stored, now
             time.sleep(LOOK_EVERY_S)
 

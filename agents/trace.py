@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pydantic_core import from_json, to_json
 
 from agents import case as cases
-from agents import case_log
+from agents import case_log, parked
 from agents.case import Case, Mark
-from agents.case_log import Marker, Row
+from agents.case_log import Row, Stored
 from agents.graph import Graph
+from agents.parked import Standstill
 from bus.message import Partition, Record
 from bus.partitioner import partition_for
 from bus.ports import Reader, TopicState
@@ -28,11 +29,17 @@ _CASES, _ARCHIVE = ".cases", ".archive"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A case and where it was found; `steps` is what its process says of each step."""
+    """A case and where it was found.
+
+    Args:
+        steps: what its process says of each step.
+        parked: that it stands still and why; None when it does not.
+    """
 
     group: str
     case: Case
     steps: Mapping[str, Mapping[str, object]]
+    parked: Standstill | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,20 +92,27 @@ def find(reader: Reader, topics: Mapping[str, TopicState], case_id: str) -> Iter
             continue
         group = name.removesuffix(_CASES)
         number = partition_for(key, topics[name].partitions)
-        rows = _latest(reader, Partition(name, number), lambda k: k == key or k.startswith(case_log.PROCESS))
-        value = rows.get(key)
-        if value is None:
-            continue
-        entry = case_log.unpack(value)
-        if isinstance(entry, Marker):
-            archived = _latest(reader, Partition(group + _ARCHIVE, number), lambda k: k == key).get(key)
-            if archived is None:
-                continue
-            case = cases.from_bytes(archived)
-        else:
-            case = entry.case
-        described = rows.get(case_log.PROCESS + case.graph.encode())
-        yield Found(group, case, from_json(described)["steps"] if described else {})
+        wanted = (case_log.PROCESS, parked.key_of(case_id))
+        rows = _latest(reader, Partition(name, number), lambda k, wanted=wanted: k == key or k.startswith(wanted))
+        queue = parked.of_case(rows, case_id)
+        case = _case(reader, Partition(group + _ARCHIVE, number), key, rows.get(key))
+        if case is None and queue:  # parked by the event that would open it
+            case = Case(case_id, "", queue[0].entry.record.timestamp * 1_000)
+        if case is not None:
+            described = rows.get(case_log.PROCESS + case.graph.encode())
+            steps = from_json(described)["steps"] if described else {}
+            yield Found(group, case, steps, parked.standstill(queue))
+
+
+def _case(reader: Reader, archive: Partition, key: bytes, value: bytes | None) -> Case | None:
+    """The case of a value of the case log, or what the archive has of it."""
+    if value is None:
+        return None
+    entry = case_log.unpack(value)
+    if isinstance(entry, Stored):
+        return entry.case
+    archived = _latest(reader, archive, lambda k: k == key).get(key)
+    return None if archived is None else cases.from_bytes(archived)
 
 
 def entries(reader: Reader, found: Found) -> list[Entry]:

@@ -19,7 +19,12 @@ from tests.agents.test_case import CASES, FIELDS, INTS, TEXT
 EMITS = st.builds(Emit, TEXT, TEXT, TEXT, TEXT, FIELDS, INTS, st.none() | TEXT)
 STORED = st.builds(Stored, CASES, st.lists(EMITS, max_size=3).map(tuple))
 MARKERS = st.builds(Marker, TEXT, st.lists(TEXT, max_size=3).map(tuple), st.integers(0, 2**62))
-POSITIONS = st.builds(Positions, st.dictionaries(TEXT, st.integers(0, 2**62), max_size=4), st.integers(0, 10_000))
+POSITIONS = st.builds(
+    Positions,
+    st.dictionaries(TEXT, st.integers(0, 2**62), max_size=4),
+    st.integers(0, 10_000),
+    st.lists(st.binary(max_size=9), max_size=3, unique=True).map(tuple),
+)
 
 
 @given(STORED | MARKERS)
@@ -93,6 +98,8 @@ def test_what_is_said_of_a_damaged_record_does_not_quote_it() -> None:
     [
         b'{"v":1,"inputs":{"t":1}}',
         b'{"v":1,"inputs":{"t":"1"},"rows":0}',
+        b'{"v":1,"inputs":{},"rows":0,"settled":{"zz":1}}',
+        b'{"v":1,"inputs":{},"rows":0,"settled":3}',
         b'{"v":1,"inputs":[],"rows":0}',
         b'{"v":1,"inputs":{},"rows":{}}',
         b'{"v":2,"inputs":{},"rows":0}',

@@ -133,3 +133,14 @@ def test_at_least_the_share_waited_no_longer_and_the_next_smaller_wait_would_be_
     rank = census._rank([float(t) for t in times], percent)
     assert 100 * sum(t <= rank for t in times) >= percent * len(times)
     assert 100 * sum(t < rank for t in times) < percent * len(times)
+
+
+def test_a_parked_case_is_counted_once_until_its_last_row_is_gone(cluster: MemoryCluster) -> None:
+    it = Census(cluster.reader(), GROUP, prefix="birth-")
+    rows = [b"!parked/birth-1\0t\x000\x001", b"!parked/birth-1\0t\x000\x002", b"!parked/other\0t\x000\x003"]
+    cluster.store(Partition(CASES, 0), [Outgoing(key, b"\x02") for key in rows])
+    assert it.look().parked == {"birth-1"}
+    cluster.store(Partition(CASES, 0), [Outgoing(rows[0], None)])
+    assert it.look().parked == {"birth-1"}
+    cluster.store(Partition(CASES, 0), [Outgoing(rows[1], None)])
+    assert (it.look().parked, it.look().by_step) == (frozenset(), {})

@@ -14,6 +14,7 @@ from bus.message import Outgoing, Partition
 from bus.ports import TopicState
 from bus.transport import kafka_admin, kafka_reader
 from tests.agents import births
+from tests.agents.faults import Faults
 from tests.agents.world import CATALOGUE, GROUP, PARTITIONS, World
 
 GRAPH = compiler.compile_file(worker.PROCESSES / "birth.yaml", CATALOGUE)
@@ -62,6 +63,22 @@ def test_an_open_case_is_one_document(world: World, capsys: pytest.CaptureFixtur
     assert set(document["events"][1]) == {
         *("at", "event", "agency", "id", "step", "title", "owner", "waited_for", "replaced", "partition", "offset")
     }
+
+
+def test_a_parked_case_says_why_and_how_to_go_on(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    faults = Faults(events={"i-birth-1"})
+    world.runner = faults.runner()
+    births.identify(world, "birth-1")
+    asyncio.run(world.worker().step())
+    world.cluster.admin().delete(f"{GROUP}.cases")
+    publish_log(world, GROUP)
+    assert main(["case", "trace", "birth-1", "--json"]) == 0
+    parked = json.loads(capsys.readouterr().out)["parked"]
+    assert (parked["stage"], parked["error"], parked["entries"]) == ("step", "ZeroDivisionError", 1)
+    assert main(["case", "trace", "birth-1"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "because of ZeroDivisionError (stage step)" in told
+    assert f"agencybus parked release --group {GROUP} --case birth-1" in told
 
 
 def test_a_closed_case_is_told_from_the_archive(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from agents import demo
+from agents import cli_demo, demo
 from agents.census import Snapshot
 from agents.cli_demo import Viewer
 from agents.demo import Look
@@ -234,3 +234,9 @@ def test_the_whole_demo_on_a_broker_of_its_own(tmp_path: Path) -> None:
     assert all(0 <= times["p50_s"] <= times["p95_s"] for times in summary["steps"].values())
     assert summary["seconds"] > 0
     assert not launcher.status(tmp_path / "demo" / "broker").running
+
+
+def test_parked_cases_are_named_in_the_line_and_in_the_table() -> None:
+    parked = replace(LOOK, cases=replace(LOOK.cases, parked=frozenset({"birth-1", "birth-2"})))
+    assert cli_demo._line(parked).endswith("lag 4  parked 2")
+    assert cli_demo._line(LOOK).endswith("lag 4")

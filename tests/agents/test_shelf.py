@@ -6,10 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents import case_log, shelf
+from agents import case_log, parked, shelf
 from agents.case import Active, Case
 from agents.case_log import Damaged, Marker, Positions, Row, Stored
 from agents.shelf import Shelf
+from bus.message import Record
+from bus.middleware import parking
+from bus.middleware.dead_letter import Failure
+from bus.middleware.retry import Kind
+from bus.testing import START
 
 IDS = st.sampled_from(["a", "b", "c", "d"])
 DUE = st.none() | st.integers(0, 9)
@@ -123,3 +128,29 @@ def test_a_unit_under_way_sees_its_own_changes_first() -> None:
 def test_a_row_that_cannot_be_read_stops_the_recovery(row: tuple[bytes, bytes]) -> None:
     with pytest.raises(Damaged):
         shelf.recover([(0, *row)])
+
+
+def parked_row(case_id: str, moment: int) -> Row:
+    failure = Failure(stage="step", kind=Kind.BUG, error="E", attempt=1, first=START, last=START)
+    record = Record("t", 0, moment, moment, case_id.encode(), b"v", ())
+    return parked.waiting(case_id, parking.Entry(record=record, failure=failure)).row()
+
+
+def test_queues_are_rebuilt_in_order_whatever_row_was_written_last() -> None:
+    rows = [parked_row("a", 3), parked_row("a", 1), parked_row("b", 2), parked_row("a", 2), parked_row("a", 3)]
+    rows.append((rows[1][0], None))
+    found = shelf.recover((offset, *row) for offset, row in enumerate(rows))
+    assert {c: [w.entry.record.offset for w in q] for c, q in found.parked.items()} == {"a": [2, 3], "b": [2]}
+    assert not found.entries
+
+
+def test_the_timer_of_a_parked_case_is_set_again_with_the_end_of_its_queue() -> None:
+    found = Shelf()
+    found.put("a", of("a", 3))
+    found.queue("a", [parked.read(*parked_row("a", 1))])  # type: ignore[arg-type]
+    assert list(found.due(5)) == [(3, "a")]
+    assert list(found.due(5)) == []
+    found.queue("a", [])
+    assert list(found.due(5)) == [(3, "a")]
+    found.queue("a", [])
+    assert list(found.due(5)) == []

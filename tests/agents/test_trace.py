@@ -17,6 +17,7 @@ from bus.message import Outgoing, Partition, Record
 from bus.ports import TopicState
 from bus.transport.memory import MemoryReader
 from tests.agents import births
+from tests.agents.faults import Faults
 from tests.agents.world import CATALOGUE, GROUP, PARTITIONS, World
 
 REQUEST = "portal.request.created.v1"
@@ -168,3 +169,24 @@ async def test_a_case_of_a_process_nobody_described_is_told_by_step_names(world:
         rows[:] = [row for row in rows if not row[0].startswith(b"!process/")]
     _, (entry,) = told(world)
     assert (entry.step, entry.title, entry.replaced) == ("notified", "", ())
+
+
+@pytest.mark.parametrize("event", ["n-birth-1", "r-birth-1"])
+async def test_a_parked_case_says_since_when_and_why_even_before_it_opened(event: str) -> None:
+    faults = Faults(events={event})
+    world = World(GRAPH, runner=faults.runner())
+    births.notify(world, "birth-1")
+    births.notify(world, "birth-2")
+    worker = world.worker()
+    await worker.step()
+    world.clock.advance(hours=2)
+    births.register(world, "birth-1")
+    await worker.step()
+    (found,), entries = told(world)
+    assert found.parked is not None
+    hour, waiting = (8, 2) if event == "n-birth-1" else (10, 1)
+    assert (found.parked.since.hour, found.parked.entries) == (hour, waiting)
+    assert (found.parked.stage, found.parked.error) == ("step", "ZeroDivisionError")
+    assert len(entries) == 2 - waiting
+    (other,), _ = told(world, "birth-2")
+    assert other.parked is None

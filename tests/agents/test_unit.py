@@ -149,3 +149,37 @@ def test_whatever_the_fetches_every_record_is_taken_once_in_time_order(
         taken.extend(it.take(limit, now=0, patience_ms=100))
     assert sorted(taken, key=lambda r: (r.topic, r.offset)) == stored[A] + stored[B]
     assert [r.timestamp for r in taken] == sorted(r.timestamp for r in taken)
+
+
+def told(offset: int) -> Record:
+    return Record("g.parked", 0, offset, 5, b"k", b"v", ())
+
+
+def test_what_stands_aside_is_taken_at_once_and_nothing_waits_for_it() -> None:
+    lane = Lane({"a": 0, "g.parked": 3}, aside="g.parked")
+    lane.add("g.parked", [told(3), told(5)], start=3, position=6, seen=None)
+    lane.add("a", [], start=0, position=0, seen=9)
+    assert lane.time() == 9
+    assert lane.take(5, now=0, patience_ms=0) == []
+    assert lane.take_aside(1) == [told(3)]
+    assert lane.positions == {"a": 0, "g.parked": 5}
+    assert lane.take_aside(9) == [told(5)]
+    assert lane.positions == {"a": 0, "g.parked": 6}
+    lane.give_back([told(5)])
+    assert lane.positions["g.parked"] == 5
+    assert lane.take_aside(9) == [told(5)]
+    assert lane.take_aside(9) == []
+
+
+def test_the_time_of_a_partition_is_that_of_the_last_record_until_it_is_caught_up() -> None:
+    lane = Lane({"a": 0, "b": 0})
+    records = [Record("a", 0, n, 10 * n, b"k", b"v", ()) for n in range(4)]
+    lane.add("a", records, start=0, position=4, seen=99)
+    lane.add("b", [], start=0, position=0, seen=99)
+    assert lane.now() == -1
+    taken = lane.take(3, now=0, patience_ms=0)
+    assert lane.now() == 20
+    lane.give_back(taken[2:])
+    assert lane.now() == 19
+    lane.take(9, now=0, patience_ms=0)
+    assert lane.now() == 99
