@@ -38,13 +38,15 @@ def _state(one: Held, now: datetime) -> str:
     if one.asked is not None:
         return f"{one.asked.do} asked by {one.asked.by}, not obeyed yet"
     if one.due is None:
-        return "until it is released"
+        return "stands until it is released"
     left = (one.due - now).total_seconds()
-    return "to be tried now" if left <= 0 else f"tried again in {context.age(left)}"
+    if left > 0:
+        return f"tried again in {context.age(left)}"
+    return "redriven, not taken by its group yet" if one.rows[0].entry.action else "to be tried now"
 
 
 def overview(found: Sequence[Held], unread: Sequence[Unread], now: datetime) -> RenderableType:
-    """The screen of `parked list`.
+    """The screen of `parked list`: a block per key.
 
     Args:
         found: keys, in the order to be shown.
@@ -52,30 +54,34 @@ def overview(found: Sequence[Held], unread: Sequence[Unread], now: datetime) -> 
         now: when.
     """
     from rich.console import Group as Several
+    from rich.table import Table
 
-    rows = [
-        (
-            one.group,
-            key_text(one.key),
-            one.topic or "(case)",
-            len(one.rows),
-            f"{one.why.stage} {one.why.error} ({one.why.kind.value})",
-            f"{context.age(max(0.0, (now - one.why.first).total_seconds()))}",
-            _state(one, now),
+    blocks = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 1, 0))
+    blocks.add_column(justify="right", no_wrap=True)
+    blocks.add_column(overflow="fold")
+    for one in found[:_SHOWN]:
+        since = context.age(max(0.0, (now - one.why.first).total_seconds()))
+        lines = (
+            f"{'case' if one.topic is None else 'key'} {key_text(one.key)}, {_state(one, now)}",
+            f"group {one.group}{'' if one.topic is None else f', topic {one.topic}'}",
+            f"{one.why.stage} {one.why.error} ({one.why.kind.value}), first failed {since} ago",
         )
-        for one in found[:_SHOWN]
-    ]
-    columns = ("group", "key", "topic", "records", "failed in", "since", "stands")
+        blocks.add_row(_count(len(one.rows), "record"), "\n".join(map(printable.line, lines)))
     total = sum(len(one.rows) for one in found)
     shown: list[RenderableType] = ["Nothing is parked."]
     if found:
-        shown = [f"{len(found):,} keys stand still, {total:,} records of them wait.", context.table("", columns, rows)]
+        shown = [f"{_count(len(found), 'key')} with {_count(total, 'record')} set aside", "", blocks]
+        shown.append("Next: agencybus parked show --key KEY, then agencybus parked release --key KEY")
     if len(found) > _SHOWN:
         shown.append(f"… and {len(found) - _SHOWN:,} more keys; --json has them all.")
     shown += [
         printable.line(f"{one.place.topic}[{one.place.number}]: a row cannot be read: {one.reason}") for one in unread
     ]
     return Several(*shown)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def queues(found: Sequence[Held], now: datetime) -> RenderableType:
@@ -117,9 +123,11 @@ def would(do: str, keyed: Sequence[Held], meant: Sequence[Held], *, dry_run: boo
         dry_run: whether it was asked only to look.
     """
     records = sum(len(one.rows) for one in keyed)
-    lines = [f"Would {do} {len(keyed):,} keys with {records:,} records." if dry_run else f"Nothing to {do}."]
+    lines = [
+        f"Would {do} {_count(len(keyed), 'key')} with {_count(records, 'record')}." if dry_run else f"Nothing to {do}."
+    ]
     if len(meant) > len(keyed):
-        lines.append(f"{len(meant) - len(keyed):,} records have no key: they cannot be named and are left alone.")
+        lines.append(f"{_count(len(meant) - len(keyed), 'record')} without a key cannot be named and are left alone.")
     return "\n".join(lines)
 
 
@@ -147,7 +155,7 @@ def outcome_text(do: str, action: str, outcome: Outcome) -> str:
     """
     done = {"release": "released", "drop": "dropped"}[do]
     total = len(outcome.settled) + len(outcome.failed) + len(outcome.waiting)
-    lines = [f"{len(outcome.settled):,} of {total:,} keys {done} and settled (action {action})."]
+    lines = [f"{len(outcome.settled):,} of {_count(total, 'key')} {done} and settled (action {action})."]
     lines += [
         f"  failed again: {key_text(one.key)} in {one.group}: {one.why.stage} {one.why.error}."
         for one in outcome.failed[:_SHOWN]

@@ -69,8 +69,8 @@ def test_what_stands_is_listed_with_why_and_until_when(cluster: MemoryCluster, p
     told = {one["key"]: one for one in parked("list")["parked"]}
     assert (told["a"]["entries"], told["a"]["error"], told["a"]["due"]) == (2, "ValueError", None)
     shown = screen("list")
-    assert "2 keys stand still, 3 records of them wait." in shown
-    for word in ("until it is released", "tried again in 5 min", "0xff00", "handler ValueError (bug)"):
+    assert "2 keys with 3 records set aside" in shown
+    for word in ("stands until it is released", "tried again in 5 min", "0xff00", "handler ValueError (bug)"):
         assert word in shown
     assert [one["key"] for one in parked("list", "--key", "0xff00")["parked"]] == ["0xff00"]
     assert parked("list", "--topic", "another")["parked"] == []
@@ -95,7 +95,7 @@ def test_a_release_that_is_obeyed_says_so(
     told = parked("release", "--case", "a", "--reason", "handler mended")
     assert ([one["key"] for one in told["settled"]], told["failed"], told["waiting"]) == (["a"], [], [])
     assert [one["key"] for one in parked("list")["parked"]] == ["b"]
-    assert "1 of 1 keys released and settled" in screen("release", "--all")
+    assert "1 of 1 key released and settled" in screen("release", "--all")
     assert "Nothing to release." in screen("release", "--all")
 
 
@@ -115,8 +115,8 @@ def test_one_that_fails_again_or_is_not_obeyed_exits_1_and_says_how_it_stands(
 def test_records_without_a_key_are_left_alone_and_said(cluster: MemoryCluster, screen: Run) -> None:
     park(cluster, entry(1, None), entry(2, b"a"))
     shown = screen("release", "--all", "--dry-run")
-    assert "Would release 1 keys with 1 records." in shown
-    assert "1 records have no key" in shown
+    assert "Would release 1 key with 1 record." in shown
+    assert "1 record without a key" in shown
 
 
 def test_a_hostile_key_cannot_steer_the_terminal_and_can_be_typed(cluster: MemoryCluster, screen: Run) -> None:

@@ -19,6 +19,7 @@ import pytest
 from bus.cli.main import main
 from bus.errors import Refused
 from bus.message import Partition
+from bus.middleware.retry import Policy, RetryPolicy
 from bus.settings import Settings
 from bus.testing import eventually
 from bus.transport.kafka import KafkaTransport
@@ -73,10 +74,14 @@ class Office:
 
     def __init__(self, bus: Bus, group: str, table: Table, *, prefix: str) -> None:
         self.broken = True
+        self.buggy = False
         self.handled = 0
         self._stop = threading.Event()
         self._bus, self._group, self._table, self._prefix = bus, group, table, prefix
-        self._subscription = bus.subscribe(RequestCreated, group=group, publishers=["interior"], seen=table)
+        policy = Policy(retry=RetryPolicy(attempts=1))
+        self._subscription = bus.subscribe(
+            RequestCreated, group=group, publishers=["interior"], seen=table, policy=policy
+        )
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -86,6 +91,8 @@ class Office:
             with delivery as event:
                 if key.startswith(self._prefix):
                     number = int(event.request_id.rpartition("-")[2])
+                    if self.buggy and number < KEYS:
+                        raise ValueError("a bug")
                     if self.broken and number % 3 == 0:
                         raise (RuleA, RuleB, RuleC)[number // 3 % 3]("no")
                     self._table.apply(key, number)
@@ -117,10 +124,10 @@ class Desk:
         self._group = ["--group", group]
         self._capsys = capsys
 
-    def run(self, *words: str) -> Any:
+    def run(self, *words: str, code: int = 0) -> Any:
         self._capsys.readouterr()
         own = self._group if words[1] != "undo" else []
-        assert main([*words, "--json", *own, *self._at]) == 0, self._capsys.readouterr().err
+        assert main([*words, "--json", *own, *self._at]) == code, self._capsys.readouterr().err
         return json.loads(self._capsys.readouterr().out)
 
     def counts(self) -> tuple[int, int, int]:
@@ -216,3 +223,41 @@ def test_a_thousand_letters_of_three_causes_take_one_action_each_and_none_is_los
     assert desk.counts() == (334, 666, 0)
     with capsys.disabled():
         print(f"\n1,000 letters triaged in {time.monotonic() - began:.1f} s, 9 commands", end="")  # noqa: T201
+
+
+def test_parked_keys_are_let_go_or_given_up_while_their_reader_runs(
+    kafka: str, fresh: Callable[[str], str], capsys: Capture
+) -> None:
+    group = fresh("office")
+    start_at_the_end(kafka, group)
+    settings, desk, table = Settings(bootstrap=kafka, agency="interior"), Desk(kafka, group, capsys), Table()
+    with connect(settings=settings) as bus, _office(bus, group, table) as office:
+        office.broken, office.buggy = False, True
+        for number in range(3 * KEYS):
+            bus.publish(request(number), case=f"{group}-{number % KEYS}")
+
+        def all_stand() -> bool:
+            try:
+                return bool(sum(one["entries"] for one in desk.run("parked", "list")["parked"]) == 3 * KEYS)
+            except AssertionError:  # nothing has been parked yet, so there is no topic
+                return False
+
+        eventually(all_stand, within_s=60)
+        assert desk.run("parked", "release", "--case", f"{group}-0", code=1)["failed"][0]["attempt"] == 2
+        office.buggy = False
+        freed = desk.run("parked", "release", "--case", f"{group}-0", "--wait", "30")
+        assert [one["key"] for one in freed["settled"]] == [f"{group}-0"]
+        given_up = desk.run("parked", "drop", "--key", f"{group}-1", "--reason", "withdrawn", "--wait", "30")
+        assert [one["key"] for one in given_up["settled"]] == [f"{group}-1"]
+        assert len(desk.run("parked", "release", "--all", "--wait", "30")["settled"]) == KEYS - 2
+        assert desk.run("parked", "list")["parked"] == []
+        (cause,) = desk.run("dlq", "list")["causes"]
+        assert (cause["error"], cause["open"]) == ("Dropped", 1)
+        assert desk.run("dlq", "redrive", "--all")["letters"] == 1
+        eventually(lambda: len(table.effects) == 3 * KEYS, within_s=60)
+    assert sorted(number for _, number in table.effects) == list(range(3 * KEYS))
+    for key in range(KEYS):
+        numbers = [number for name, number in table.effects if name == f"{group}-{key}"]
+        assert numbers == ([9, 17, 1] if key == 1 else [key, key + KEYS, key + 2 * KEYS])
+    acts = Counter(one["act"] for one in desk.run("dlq", "history")["actions"])
+    assert acts == {"release": 3, "discard": 1, "redrive": 1}
