@@ -1,9 +1,10 @@
-"""The actors of the kill run, each one real process: publishers, workers and consumers of recorded events.
+"""The actors of the kill run, each one real process: publishers, clerks with an outbox, relays, workers, consumers.
 
 Forked by `tests.torture.zygote`. They use the bus as an agency's own programs would: `connect`, `publish_all`,
-`subscribe`, `agencybus worker run`. What the run must not lose they keep themselves: a publisher a journal of what was
-acknowledged, a consumer its effects and the ids behind them in one SQLite transaction. Each guard of the promise can be
-left out by name, for the negative controls. SQLite does not sync: a killed process loses nothing it has written.
+`Outbox.add_all`, `subscribe`, `agencybus worker run`, `agencybus connector run outbox-relay`. What the run must not
+lose they keep themselves: a publisher a journal of what was acknowledged, a consumer its effects and the ids behind
+them in one SQLite transaction. Each guard of the consumer can be left out by name, for the negative controls. The
+consumer's SQLite does not sync: a killed process loses nothing it has written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import struct
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,12 +21,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Column, Integer, MetaData, Table, Text, insert, select
+
+from bus.compose import Publication
 from bus.core import transport_of
 from bus.errors import Unreachable
 from bus.message import Message, Partition, Receipt, Record
-from bus.publish import Publication
 from bus.settings import Settings
 from bus.wiring import connect
+from connectors.database import open_database
+from connectors.outbox import Outbox
 from schemas.catalogue import standard
 from schemas.codec import Codec
 from schemas.recorded import ActivityFollowed, ActivityRecorded
@@ -61,6 +67,26 @@ def plan(name: str, *, seed: int, keys: int, each: int) -> list[tuple[str, int]]
     return told
 
 
+class Pace:
+    """The time of the run, in seconds, told by its director and read by its actors: it waits for a slow machine.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = os.open(folder / "pace", os.O_RDWR | os.O_CREAT, 0o600)
+
+    def tell(self, seconds: float) -> None:
+        """The director's."""
+        os.pwrite(self._file, struct.pack("d", seconds), 0)
+
+    def read(self) -> float:
+        """What was told last; 0 before."""
+        raw = os.pread(self._file, 8, 0)
+        return float(struct.unpack("d", raw)[0]) if len(raw) == 8 else 0.0
+
+
 def _publication(case: str, n: int, *, each: int) -> Publication:
     event = ActivityRecorded(run="torture", activity="step", sequence=n, last=n == each)
     return Publication(event=event, case=case, id=f"{case}-{n}", time=_START + timedelta(seconds=n))
@@ -76,17 +102,17 @@ def publisher(
     keys: int,
     each: int,
     per_s: float,
-    begin: float,
     deadline_s: float,
 ) -> None:
-    """Publish the plan of `cases`, at most `per_s` events a second since `begin`; go on where the journal ends.
+    """Publish the plan of `cases`, `per_s` events a second of the run's own time; go on where the journal ends.
 
     Args:
         actor: this incarnation. folder: of the run. bootstrap: the cluster.
         cases: name of the plan. seed, keys, each: as `plan`.
-        per_s: events a second. begin: monotonic seconds. deadline_s: of one publish.
+        per_s: events a second of `Pace`. deadline_s: of one publish.
     """
     recorder = Recorder(Path(folder), actor)
+    pace = Pace(Path(folder))
     journal = Path(folder) / f"{cases}.acked"
     acked = set(journal.read_text().split("\n")) if journal.exists() else set()
     left = [event for event in plan(cases, seed=seed, keys=keys, each=each) if f"{event[0]}-{event[1]}" not in acked]
@@ -94,7 +120,7 @@ def publisher(
     settings = Settings(bootstrap=bootstrap, publish_deadline_s=deadline_s)
     with connect(agency="replay", settings=settings) as bus, journal.open("a", buffering=1) as file:
         while left:
-            due = int((time.monotonic() - begin) * per_s) - told
+            due = int(pace.read() * per_s) - told
             chunk, later = left[: min(due, _CHUNK)], left[max(0, min(due, _CHUNK)) :]
             if due <= 0:
                 time.sleep(_PAUSE_S)
@@ -115,6 +141,58 @@ def _nowhere(event: tuple[str, int]) -> Place:
     return (RECORDED, -1, -1, *event)
 
 
+def clerk(*, actor: str, folder: str, cases: str, seed: int, keys: int, each: int, per_s: float) -> None:
+    """Write the plan of `cases` into an outbox, with the note that it was written in the same transaction.
+
+    Args:
+        actor: this incarnation. folder: of the run.
+        cases: name of the plan. seed, keys, each: as `plan`.
+        per_s: events a second of `Pace`.
+    """
+    recorder = Recorder(Path(folder), actor)
+    pace = Pace(Path(folder))
+    metadata = MetaData()
+    outbox = Outbox(metadata, agency="replay")
+    written = Table(
+        "written", metadata, Column("place", Integer, primary_key=True), Column("key", Text), Column("n", Integer)
+    )
+    engine = open_database(outbox_url(folder))
+    metadata.create_all(engine)
+    with engine.connect() as connection:
+        before = [(row.key, row.n) for row in connection.execute(select(written).order_by(written.c.place))]
+    recorder.note("acked", [_nowhere(event) for event in before[-_CHUNK:]])  # its kill may have come before the note
+    had = set(before)
+    left = [event for event in plan(cases, seed=seed, keys=keys, each=each) if event not in had]
+    told = len(had)
+    while left:
+        due = int(pace.read() * per_s) - told
+        if due <= 0:
+            time.sleep(_PAUSE_S)
+            continue
+        chunk, left = left[: min(due, _CHUNK)], left[min(due, _CHUNK) :]
+        recorder.note("called", [_nowhere(event) for event in chunk])
+        with engine.begin() as connection:
+            outbox.add_all(connection, [_publication(case, n, each=each) for case, n in chunk])
+            connection.execute(insert(written), [{"key": case, "n": n} for case, n in chunk])
+        recorder.note("acked", [_nowhere(event) for event in chunk])
+        told += len(chunk)
+
+
+def outbox_url(folder: str) -> str:
+    """The clerk's database."""
+    return f"sqlite:///{folder}/outbox.db"
+
+
+def relay(*, actor: str, bootstrap: str, folder: str) -> None:
+    """``agencybus connector run outbox-relay`` on the clerk's database.
+
+    Args:
+        actor: this incarnation. bootstrap: the cluster. folder: of the run.
+    """
+    del actor
+    _command(bootstrap, "connector", "run", "outbox-relay", "--database", outbox_url(folder))
+
+
 def worker(*, actor: str, bootstrap: str, process: str, host: str, instance: str) -> None:
     """``agencybus worker run``, without the supervisor above it: the run is its supervisor.
 
@@ -123,11 +201,16 @@ def worker(*, actor: str, bootstrap: str, process: str, host: str, instance: str
         instance: static member name; empty for a dynamic member.
     """
     del actor
-    os.environ["AGENCYBUS__BOOTSTRAP"] = bootstrap
-    os.environ["AGENCYBUS__SESSION_TIMEOUT_MS"] = str(SESSION_MS)
     os.environ["AGENCYBUS_WORKER_CHILD"] = str(os.getppid())
     static = ["--instance", instance] if instance else []
-    sys.argv = ["agencybus", "worker", "run", process, "--host", host, *static]
+    _command(bootstrap, "worker", "run", process, "--host", host, *static)
+
+
+def _command(bootstrap: str, *words: str) -> None:
+    """Become this command."""
+    os.environ["AGENCYBUS__BOOTSTRAP"] = bootstrap
+    os.environ["AGENCYBUS__SESSION_TIMEOUT_MS"] = str(SESSION_MS)
+    sys.argv = ["agencybus", *words]
     from bus.cli.main import run
 
     run()
@@ -242,13 +325,20 @@ class Books:
 
 
 def consumer(
-    *, actor: str, folder: str, bootstrap: str, group: str, dedupe: bool = True, commit_first: bool = False
+    *,
+    actor: str,
+    folder: str,
+    bootstrap: str,
+    group: str,
+    dedupe: bool = True,
+    commit_first: bool = False,
+    each_s: float = 0.0,
 ) -> None:
     """Subscribe to what the workflow says and have its effects, for ever.
 
     Args:
         actor: this incarnation. folder: of the run. bootstrap: the cluster. group: consumer group.
-        dedupe: refuse ids that had their effect. commit_first: commit before the effect.
+        dedupe: refuse ids that had their effect. commit_first: commit before the effect. each_s: how long one takes.
     """
     recorder = Recorder(Path(folder), actor)
     settings = Settings(bootstrap=bootstrap, session_timeout_ms=SESSION_MS)
@@ -259,6 +349,14 @@ def consumer(
         for delivery in bus.subscribe(ActivityFollowed, group=group, seen=seen):
             with delivery as event:
                 books.enter(delivery.message, event, actor)
+                time.sleep(each_s)
 
 
-PRELOAD: Sequence[str] = ("tests.torture.actors", "bus.cli.main", "agents.faust_host", "agents.aiokafka_host", "kafka")
+PRELOAD: Sequence[str] = (
+    "tests.torture.actors",
+    "bus.cli.main",
+    "agents.faust_host",
+    "agents.aiokafka_host",
+    "connectors.cli_database",
+    "kafka",
+)

@@ -22,7 +22,7 @@ from schemas.catalogue import standard
 from schemas.codec import Codec
 from schemas.recorded import ActivityFollowed, ActivityRecorded
 from tests.torture import actors, checker, history
-from tests.torture.actors import FOLLOWED, RECORDED, Books
+from tests.torture.actors import FOLLOWED, RECORDED, Books, Pace
 from tests.torture.checker import Anomaly
 from tests.torture.cluster import BROKERS, Cluster, make_topics
 from tests.torture.history import Op, Place, Recorder
@@ -32,6 +32,7 @@ GROUP, WORKFLOW = "books", "workflow.recorded"
 DEADLINE_TOPIC = "bus.deadline.missed.v1"
 _COME_UP_S = 5.0
 _TURN_S, _TELL_S = 0.02, 15.0
+_AHEAD_S = 10.0  # of the schedule: how far strikes may be ahead of what has been seen
 _REST_S = 180.0  # waited for the rest after the healing; the bar is 60
 _DEADLINES_S = (30.0, 8.0)  # of publishers: one outlives every outage here, one does not
 
@@ -42,8 +43,8 @@ class Run:
 
     Args:
         seed: of plans and strikes. shares: of strikes. seconds: how long they last.
-        publishers, workers, consumers: how many at a time. keys: cases of each publisher. each: events of a case.
-        dedupe, commit_first: of the consumers (negative controls).
+        keys: cases of each publisher and of the clerk. each: events of a case.
+        publishers, hosts, consumers, relays: who is there at a time; one clerk.
     """
 
     seed: int
@@ -54,19 +55,20 @@ class Run:
     publishers: int = 3
     hosts: Sequence[str] = ("faust", "aiokafka")
     consumers: int = 2
-    dedupe: bool = True
-    commit_first: bool = False
+    relays: int = 2
 
     @property
     def events(self) -> int:
         """How many are published."""
-        return self.publishers * self.keys * self.each
+        return (self.publishers + 1) * self.keys * self.each
 
     def strikes(self) -> list[Strike]:
         """The schedule."""
         members = {
             "broker": BROKERS,
             "publisher": self.publishers,
+            "clerk": 1,
+            "relay": self.relays,
             "worker": len(self.hosts),
             "consumer": self.consumers,
         }
@@ -78,8 +80,9 @@ class Outcome:
     """What came of it.
 
     Args:
-        ops: the history. anomalies: in it. kills, pauses: done, by kind. ends: exit codes of processes that ended by
-            themselves. deserters: workers and consumers that ended as if they had been told to, which nobody restarts.
+        ops: the history. anomalies: in it. kills, pauses: done, by kind. figures: of the checker.
+        ends: exit codes of processes that ended by themselves, by name.
+        deserters: relays, workers and consumers that ended as if they had been told to; nobody restarts those.
     """
 
     ops: list[Op]
@@ -98,16 +101,19 @@ class Outcome:
 class _Brokers(threading.Thread):
     """Strikes the brokers, one strike after the other: the next waits until all replicas are in sync again."""
 
-    def __init__(self, cluster: Cluster, strikes: Sequence[Strike], recorder: Recorder, begin: float) -> None:
+    def __init__(
+        self, cluster: Cluster, strikes: Sequence[Strike], recorder: Recorder, passed: Callable[[], float]
+    ) -> None:
         super().__init__(name="brokers", daemon=True)
-        self._cluster, self._strikes, self._recorder, self._begin = cluster, strikes, recorder, begin
+        self._cluster, self._strikes, self._recorder, self._passed = cluster, strikes, recorder, passed
         self.struck: Counter[str] = Counter()
         self.failure: Exception | None = None
 
     def run(self) -> None:
         try:
             for strike in self._strikes:
-                time.sleep(max(0.0, self._begin + strike.at - time.monotonic()))
+                while self._passed() < strike.at:
+                    time.sleep(_TURN_S)
                 self._strike(strike)
         except Exception as error:  # noqa: BLE001  # the loop raises it
             self.failure = error
@@ -137,18 +143,31 @@ class _Stage:
         self._bootstrap = cluster.bootstrap
         self.recorder = Recorder(folder, "director")
         self.begin = time.monotonic() + _COME_UP_S
-        self.members = {"publisher": self._publishers(), "worker": self._workers(), "consumer": self._consumers()}
+        self.members = {
+            "publisher": self._publishers(),
+            "clerk": [self._member("clerk-0", "clerk", cases="c0", **self._telling())],
+            "relay": [self._reaching(f"relay-{n}", "relay", folder=str(folder)) for n in range(run.relays)],
+            "worker": self._workers(),
+            "consumer": self._consumers(),
+        }
+        self.books = Books(folder / "books.db", dedupe=True)
+        self.passed = 0.0
+        self._pace = Pace(folder)
         strikes = run.strikes()
         self.cast = Cast(self.members, [strike for strike in strikes if strike.kind != "broker"])
-        self.brokers = _Brokers(cluster, [s for s in strikes if s.kind == "broker"], self.recorder, self.begin)
-        self.books = Books(folder / "books.db", dedupe=True)
+        ours = [strike for strike in strikes if strike.kind == "broker"]
+        self.brokers = _Brokers(cluster, ours, self.recorder, lambda: self.passed)
 
     def until(self, done: Callable[[], bool], *, limit: float = math.inf) -> None:
         """Turn the cast until `done`, or until `limit` seconds are over: the checker then says what is missing."""
         entered = told = time.monotonic()
         while not done():
             now = time.monotonic()
-            self.cast.turn(now - self.begin, now)
+            # On a slow machine time waits for the work, or there would be nothing but processes that are starting.
+            seen = self.books.count() / self._run.events
+            self.passed = min(now - self.begin, _AHEAD_S + 1.1 * self._run.seconds * seen)
+            self._pace.tell(self.passed)
+            self.cast.turn(self.passed, now)
             if self.brokers.failure is not None:
                 raise self.brokers.failure
             if now - entered > limit:
@@ -172,39 +191,49 @@ class _Stage:
         return found
 
     def _member(self, name: str, target: str, **arguments: object) -> Member:
-        arguments["bootstrap"] = self._bootstrap
         target = f"tests.torture.actors:{target}"
         return Member(name, target, arguments, zygote=self._zygote, folder=self._folder, recorder=self.recorder)
 
-    def _publishers(self) -> list[Member]:
+    def _reaching(self, name: str, target: str, **arguments: object) -> Member:
+        """A member that needs the brokers."""
+        return self._member(name, target, bootstrap=self._bootstrap, **arguments)
+
+    def _telling(self) -> dict[str, object]:
         run = self._run
         told: dict[str, object] = {"folder": str(self._folder), "seed": run.seed, "keys": run.keys, "each": run.each}
-        told |= {"per_s": run.keys * run.each / (0.9 * run.seconds), "begin": self.begin}
+        return told | {"per_s": run.keys * run.each / run.seconds}
+
+    def _publishers(self) -> list[Member]:
         return [
-            self._member(f"publisher-{n}", "publisher", cases=f"p{n}", deadline_s=_DEADLINES_S[n % 2], **told)
-            for n in range(run.publishers)
+            self._reaching(
+                f"publisher-{n}", "publisher", cases=f"p{n}", deadline_s=_DEADLINES_S[n % 2], **self._telling()
+            )
+            for n in range(self._run.publishers)
         ]
 
     def _workers(self) -> list[Member]:
         return [
-            self._member(f"worker-{n}", "worker", process="recorded", host=host, instance=f"w{n}")
+            self._reaching(f"worker-{n}", "worker", process="recorded", host=host, instance=f"w{n}")
             for n, host in enumerate(self._run.hosts)
         ]
 
     def _consumers(self) -> list[Member]:
-        run = self._run
-        told = {"folder": str(self._folder), "group": GROUP, "dedupe": run.dedupe, "commit_first": run.commit_first}
-        return [self._member(f"consumer-{n}", "consumer", **told) for n in range(run.consumers)]
+        told = {"folder": str(self._folder), "group": GROUP}
+        return [self._reaching(f"consumer-{n}", "consumer", **told) for n in range(self._run.consumers)]
+
+
+def prepare(cluster: Cluster, *, groups: Sequence[str] = ()) -> None:
+    """Make the topics of a run, and of more SDK groups."""
+    make_topics(cluster.bootstrap, [RECORDED, FOLLOWED, DEADLINE_TOPIC], groups=[GROUP, *groups], workflows=[WORKFLOW])
 
 
 def live(run: Run, cluster: Cluster, folder: Path, say: Callable[[str], None]) -> Outcome:
-    """Make the topics, live the run, heal, wait for the rest, read everything back, check.
+    """Live the run, heal, wait for the rest, read everything back, check.
 
     Args:
-        run: what is to be lived. cluster: an empty one. folder: for histories, journals, outputs; empty.
+        run: what is to be lived. cluster: prepared. folder: for histories, journals, outputs; empty.
         say: called with a sentence for people.
     """
-    make_topics(cluster.bootstrap, [RECORDED, FOLLOWED, DEADLINE_TOPIC], groups=[GROUP], workflows=[WORKFLOW])
     with Zygote(actors.PRELOAD, os.environ) as zygote:
         stage = _Stage(run, cluster, folder, zygote, say)
         with closing(stage.books):
@@ -212,7 +241,7 @@ def live(run: Run, cluster: Cluster, folder: Path, say: Callable[[str], None]) -
             stage.until(lambda: stage.cast.struck_out and not stage.brokers.is_alive())
             stage.recorder.note("healed")
             stage.tell()
-            told = stage.members["publisher"]
+            told = [*stage.members["publisher"], *stage.members["clerk"]]
             stage.until(lambda: all(p.finished for p in told) and stage.books.count() >= run.events, limit=_REST_S)
             stage.tell()
     read_back(cluster.bootstrap, folder, stage.recorder)
@@ -223,7 +252,7 @@ def live(run: Run, cluster: Cluster, folder: Path, say: Callable[[str], None]) -
         kills=stage.kills(),
         pauses=Counter(op.actor.split("-")[0] for op in ops if op.did == "paused"),
         ends={m.name: m.ends for found in stage.members.values() for m in found if m.ends},
-        deserters=[m.name for kind in ("worker", "consumer") for m in stage.members[kind] if m.finished],
+        deserters=[m.name for kind in ("relay", "worker", "consumer") for m in stage.members[kind] if m.finished],
         figures=checker.figures(ops),
     )
 
