@@ -1,0 +1,60 @@
+"""Thousands of seeded histories of publisher, transport, consumer, agent and timers: none may go wrong.
+
+A slice here; 10,000 seeds by `make torture`. Every control takes one guard out and must be noticed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.simulation import __main__ as simulation
+from tests.simulation.controls import CONTROLS
+from tests.torture import bars
+
+SEEDS = bars.sized(10_000, 400)
+WITHIN_S = 180.0
+CONTROL_SEEDS = 1_000  # looked at until the guard's absence shows
+
+
+@pytest.mark.torture
+def test_no_seed_shows_an_anomaly(bar: Callable[..., None]) -> None:
+    found = simulation.run(SEEDS)
+    met = found["met"]
+    assert min(met[what] for what in ("deaths", "pauses", "put out", "Fenced", "days")) > 0, met
+    measured = f"{len(found['wrong'])} with anomalies, {found['seconds']:.0f} s"
+    bar(
+        "Deterministic simulation",
+        demanded=f"{SEEDS:,} seeds, no anomaly, within {WITHIN_S:.0f} s",
+        measured=f"{measured}; {met['deaths']:,} deaths, {met['pauses']:,} pauses",
+        ok=not found["wrong"] and found["seconds"] < WITHIN_S * max(1.0, bars.SCALE),
+        wrong=dict(list(found["wrong"].items())[:10]),
+        met=met,
+    )
+
+
+def test_a_seed_replays_exactly_in_another_process_with_another_hash_seed() -> None:
+    seen = [simulation.run(5, first=40, environment={"PYTHONHASHSEED": number})["traces"] for number in ("1", "2")]
+    assert seen[0] == seen[1]
+    assert len(set(seen[0].values())) == 5
+
+
+@pytest.mark.parametrize("guard", CONTROLS)
+def test_without_a_guard_some_seed_goes_wrong(guard: str) -> None:
+    words = CONTROLS[guard][1]
+    for first in range(0, CONTROL_SEEDS, 2 * simulation.CHUNK):
+        wrong = simulation.run(2 * simulation.CHUNK, first=first, without=guard)["wrong"]
+        if any(words in anomaly for anomalies in wrong.values() for anomaly in anomalies):
+            return
+    pytest.fail(f"{CONTROL_SEEDS} seeds without {guard} show nothing")
+
+
+def test_the_command_prints_what_it_found_and_fails_when_something_is_wrong() -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "40", "--without", "dedupe with the effect"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ}, check=False)
+    assert done.returncode == 1
+    assert "was paid 2 times" in done.stderr
