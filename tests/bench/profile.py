@@ -20,6 +20,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from agents import case_log, intake, machine, outputs, runner, worker
 from agents import compile as compiler
 from agents.case_log import MemoryCaseLog, Row
+from agents.decide import Decider
 from agents.graph import Graph
 from agents.intake import Intake
 from agents.outputs import Outputs
@@ -114,12 +115,12 @@ def _watched(stages: Stages) -> Iterator[None]:
         stages.wrap(Outputs, "_outgoing", "output record (envelope, headers)"),
         stages.wrap(Codec, "encode", "encode value"),
         stages.wrap(Outputs, "_event", "output event (validate)"),
-        stages.wrap(runner.Runner, "_fire", "timers"),
+        stages.wrap(Decider, "_fire", "timers"),
         stages.wrap(case_log, "pack", "pack case"),
         stages.wrap(Lane, "take", "merge"),
         stages.wrap(Lane, "add", "merge"),
         stages.wrap(runner, "_place", "places in trail"),
-        stages.wrap(Runner, "_decide", "decide, rest"),
+        stages.wrap(Decider, "decide", "decide, rest"),
         stages.wrap(Runner, "_install", "keep on shelf"),
         stages.wrap(outputs, "partition_for", "partition of output"),
         stages.wrap(_this(), "_batch", "record batches (log and outputs)"),

@@ -17,4 +17,4 @@ def records(events: int, run: str) -> list[Outgoing]:
     publisher = Publisher(
         KafkaProducer("127.0.0.1:1"), codec, standard(), agency="replay", clock=SystemClock()
     )  # never started: only its record building is used
-    return [publisher._record(said)[3] for said in recorded.publications(events, run=run)]
+    return [publisher._compose(said)[3] for said in recorded.publications(events, run=run)]
