@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bus.message import Record
+from bus.message import Partition, Record
 from bus.ports import TopicState
 from bus.transport.kafka_admin import KafkaAdmin
+from bus.transport.kafka_reader import KafkaReader
 from tests.agents.harness import PARTITIONS
 from tests.torture.poison.kit import OFFICE, SDK, WORKFLOW, Evil, Kit, PoisonWorld
 from tests.torture.poison.wire import Batch, Item, RawProducer, encode
@@ -257,4 +259,20 @@ def peak_mb(pid: int) -> float:
     status = Path(f"/proc/{pid}/status")
     if status.exists():
         return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
-    raise NotImplementedError
+    said = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True)
+    return int(said.stdout) / 1024
+
+
+def misplaced(world: PoisonWorld, reader: str) -> list[str]:
+    """Partitions whose commit is not the end of what is stored, in words: a lie about an offset moved it."""
+    reading, admin = KafkaReader(world.bootstrap), KafkaAdmin(world.bootstrap)
+    places = [Partition(world.topic("asked"), number) for number in range(PARTITIONS)]
+    ends = reading.bounds(places)
+    committed = admin.committed([groups(world)[reader]])[groups(world)[reader]]
+    reading.close()
+    admin.close()
+    return [
+        f"{place.number} is committed at {committed.get(place)}, and ends at {end}"
+        for place, (_, end) in ends.items()
+        if committed.get(place) != end
+    ]

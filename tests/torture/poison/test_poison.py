@@ -222,6 +222,8 @@ def test_every_neighbour_is_delivered_and_every_bad_record_is_one_dead_letter(
     for member in list(run.members):
         run.leave(member)
     wrong += run.badly_ended
+    if kind != READER:
+        wrong += stage.misplaced(run.world, run.reader)
     bad = [d for d in run.due if d.stage]
     bar(
         f"Poison at {kind}",
