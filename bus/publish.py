@@ -33,12 +33,16 @@ _TURN = 500  # events encoded between two turns of the event loop: about 20 ms
 
 
 class _Wait:
-    """Counts down the items of one call; its future is done when all are settled."""
+    """Counts down the items of one call; its future is done when all are settled.
 
-    __slots__ = ("done", "left")
+    Args of `held`: keys of which an event has no acknowledgement; those after it in the call are not sent any more.
+    """
+
+    __slots__ = ("done", "held", "left")
 
     def __init__(self) -> None:
         self.left = 0
+        self.held: set[bytes | None] = set()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def settle_one(self) -> None:
@@ -142,6 +146,9 @@ class Publisher:
     async def publish_all(self, publications: Iterable[Publication | BusError]) -> list[Receipt | BusError]:
         """Publish many; one result each, in the order given, an error standing in its place.
 
+        Where one ends with Unreachable or OutcomeUnknown, those after it with its key are not sent (Unreachable), so
+        that publishing again what failed, in this order, keeps the order per key.
+
         Args:
             publications: taken one by one as there is room; a BusError (an input found wrong) is passed through.
         """
@@ -180,7 +187,10 @@ class Publisher:
             if self._free <= 0:
                 await self._wait_for_room()
         except BusError as error:
+            _hold(wait, key, error)
             raise _named(error, event_id) from error
+        if key in wait.held:
+            raise _held_back()
         self._free -= 1
         item = _Item(event_id, record, _now() + self._deadline_s, wait, size)
         wait.left += 1
@@ -230,6 +240,9 @@ class Publisher:
                 text = f"{lane.partition.topic} gave no answer in {self._deadline_s:g} s; the event was not sent."
                 self._settle(item, Unreachable(text, remedy="Try again; nothing was stored."))
                 continue
+            if item.record.key in item.wait.held:
+                self._settle(item, _held_back())
+                continue
             batch.append(item)
             size += item.size
         return batch
@@ -242,7 +255,10 @@ class Publisher:
                 self._settle(item, Receipt(partition.topic, partition.number, offset, item.id))
         elif isinstance(first, Refused) and len(batch) > 1:
             for item in batch:  # find the one record the broker will not take
-                await self._send(partition, [item])
+                if item.record.key in item.wait.held:
+                    self._settle(item, _held_back())
+                else:
+                    await self._send(partition, [item])
         else:
             for item in batch:
                 self._settle(item, _named(first, item.id))
@@ -262,6 +278,7 @@ class Publisher:
 
     def _settle(self, item: _Item, outcome: Receipt | BusError) -> None:
         item.outcome = outcome
+        _hold(item.wait, item.record.key, outcome)
         item.wait.settle_one()
         self._free += 1
         while self._room and self._free > 0:
@@ -273,6 +290,19 @@ class Publisher:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _hold(wait: _Wait, key: bytes | None, outcome: Receipt | BusError) -> None:
+    """After an outcome that asks for another try, hold back what the call says later of this key."""
+    if isinstance(outcome, Unreachable | OutcomeUnknown):
+        wait.held.add(key)
+
+
+def _held_back() -> Unreachable:
+    return Unreachable(
+        "An earlier event of its key has no acknowledgement, so this one was not sent.",
+        remedy="Publish both again, in this order.",
+    )
 
 
 def _named(error: BusError, event_id: str) -> BusError:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bus import publish as publishing
 from bus.errors import BusError, OutcomeUnknown, Refused, Unreachable
 from bus.message import Message, Outgoing, Partition, Receipt
 from bus.partitioner import partition_for
@@ -250,6 +251,48 @@ async def test_closing_settles_what_was_taken_and_takes_no_more() -> None:
         assert [r.offset for r in await asyncio.gather(*running)] == list(range(20))
         with pytest.raises(Refused, match="closed"):
             await publisher.publish(NoteWritten(text="a"), case="c")
+
+
+@pytest.mark.parametrize("fault", ["fail", "lose"])
+async def test_what_follows_an_event_of_its_key_without_an_ack_is_not_sent(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "_LANE_RECORDS", 1)
+    cluster = memory_cluster(TOPIC, partitions=1)
+    setattr(cluster.faults, "failing_appends" if fault == "fail" else "lost_acks", 1)
+    said = [Publication(event=NoteWritten(text=text), case=case) for text, case in (("1", "c"), ("x", "d"), ("2", "c"))]
+    async with publisher_on(cluster) as publisher:
+        first, other, second = await publisher.publish_all(said)
+        assert isinstance(first, Unreachable if fault == "fail" else OutcomeUnknown)
+        assert isinstance(other, Receipt)
+        assert isinstance(second, Unreachable)
+        assert "Publish both again" in second.remedy
+        assert all(isinstance(again, Receipt) for again in await publisher.publish_all([said[0], said[2]]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32), faults=st.lists(st.sampled_from(["fail", "lose", "none"]), max_size=12))
+def test_publishing_again_what_failed_keeps_the_order_per_key(seed: int, faults: list[str]) -> None:
+    asyncio.run(_publish_again_what_failed(random.Random(seed), faults))
+
+
+async def _publish_again_what_failed(dice: random.Random, faults: list[str]) -> None:
+    cluster = memory_cluster(TOPIC)
+    left = [Publication(event=NoteWritten(text=f"{n:03}"), case=f"c{dice.randrange(4)}") for n in range(60)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publishing, "_LANE_RECORDS", dice.choice([1, 2, 7]))
+        async with publisher_on(cluster, queued=dice.choice([3, 1000])) as publisher:
+            for fault in [*faults, "none"]:
+                cluster.faults.failing_appends = int(fault == "fail")
+                cluster.faults.lost_acks = int(fault == "lose")
+                outcomes = await publisher.publish_all(left)
+                left = [said for said, got in zip(left, outcomes, strict=True) if not isinstance(got, Receipt)]
+    assert not left
+    for log in cluster.logs.values():
+        first: dict[bytes | None, dict[bytes | None, None]] = {}
+        for record in log:
+            first.setdefault(record.key, {})[record.value] = None
+        assert all(list(values) == sorted(values, key=str) for values in first.values())
 
 
 @settings(max_examples=40, deadline=None)
