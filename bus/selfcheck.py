@@ -22,6 +22,7 @@ LONGEST_INPUT_MS = 30 * _DAY_MS  # a closed case is remembered 35 days (agents.r
 SHORTEST_INPUT_MS = 3 * _DAY_MS  # a reader that failed on a Friday evening must find its records on Monday
 LARGEST_BATCH = 1_000_000  # bytes; what our producers and the case log may send as one batch (bus.transport.rules)
 _LEAST_COMMITS_MIN = 7 * 24 * 60  # Kafka's default; an idle group that lost its place would begin anew (F71)
+CLOCK_MS = 1_000
 _SAFE_REPLICAS, _SAFE_IN_SYNC = 3, 2
 _INTERNAL = ("cases", "archive", "dead", "parked")
 # Kafka's own topics hold commits and producer epochs; with one replica they die with one disk (Kafka documentation).
@@ -93,6 +94,18 @@ def check_session(session_timeout_ms: int, facts: BrokerFacts) -> list[Verdict]:
         return []
     message = f"The brokers take session timeouts of {least} to {most} ms, ours is {session_timeout_ms} ms."
     return [Verdict("error", "session-timeout", "settings", message, "Set AGENCYBUS__SESSION_TIMEOUT_MS within them.")]
+
+
+def check_clock(newest_ms: int | None, now_ms: int) -> list[Verdict]:
+    """Whether brokers have stamped a record later than it is here; milliseconds since 1970, None without a record.
+
+    Only a clock of ours that is behind shows so. Deadlines and the order of a case's events bear a second.
+    """
+    ahead = 0 if newest_ms is None else newest_ms - now_ms
+    if ahead <= CLOCK_MS:
+        return []
+    message = f"The brokers have stamped a record {ahead / 1000:.1f} s later than it is on this machine."
+    return [Verdict("warning", "clock", "clock", message, "Let both keep time by NTP: deadlines here fire late.")]
 
 
 def check_group(

@@ -5,6 +5,7 @@ Registered by `bus.cli.main`. The trap it avoids: a report that stops at the fir
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,6 +71,7 @@ def _cluster(settings: Settings, file: Path | None) -> tuple[dict[str, Any], lis
     """What the cluster is, and what is wrong with it. Raises Unreachable; CheckFailed for the topology file."""
     from bus import selfcheck, topology
     from bus.core import transport_of
+    from bus.message import Partition
     from bus.provision import Provisioner
     from bus.selfcheck import Verdict
     from bus.transport import kafka_facts
@@ -83,7 +85,12 @@ def _cluster(settings: Settings, file: Path | None) -> tuple[dict[str, Any], lis
     found = selfcheck.check_cluster(facts, {name: actual[name] for name in wanted.wanted if name in actual})
     found += selfcheck.check_session(settings.session_timeout_ms, facts)
     for group, inputs in wanted.groups.items():
-        found += selfcheck.check_group(group, inputs=inputs, topics=actual)
+        by_append = all(wanted.wanted[name].config["message.timestamp.type"] == "LogAppendTime" for name in inputs)
+        found += selfcheck.check_group(
+            group, inputs=inputs, topics=actual, defaults=facts.config, by_append_time=by_append
+        )
+    places = [Partition(t.name, n) for t in actual.values() if t.name in wanted.wanted for n in range(t.partitions)]
+    found += selfcheck.check_clock(kafka_facts.newest(settings.bootstrap, places), time.time_ns() // 1_000_000)
     if changes:
         message = f"{len(changes)} change(s) stand between the topology file and the cluster."
         found.append(Verdict("error", "topology", "topics", message, "See `agencybus topics plan`."))

@@ -7,11 +7,13 @@ not set.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
 from bus.errors import Unreachable
+from bus.message import Partition
 from bus.selfcheck import BrokerFacts
 from bus.transport.kafka_client import asked, options, translated, unreachable
 
@@ -50,6 +52,21 @@ def _one(client: Any, broker: int) -> tuple[dict[str, str], str]:
     entries = client.describe_configs(wanted, config_filter="all")["broker"][str(broker)]
     version = str(client.get_broker_version_data(broker)).strip("<>").removeprefix("BrokerVersionData ")
     return {key: entry["value"] for key, entry in entries.items() if entry["value"] is not None}, version
+
+
+def newest(bootstrap: str, places: Sequence[Partition]) -> int | None:
+    """The latest append time (ms since 1970) of these partitions, None of empty ones. Raises Unreachable, Refused."""
+    import kafka
+    from kafka.admin import OffsetSpec
+
+    with translated(bootstrap, "ask for the newest records"):
+        client = kafka.KafkaAdminClient(**options(bootstrap, "agencybus-facts"))
+        try:
+            asked_for = {kafka.TopicPartition(p.topic, p.number): OffsetSpec.MAX_TIMESTAMP for p in places}
+            found = client.list_partition_offsets(asked_for)
+        finally:
+            client.close()
+    return max((place.timestamp for place in found.values() if place.timestamp > 0), default=None)
 
 
 @dataclass(frozen=True, slots=True)

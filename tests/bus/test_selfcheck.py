@@ -131,6 +131,13 @@ def test_a_session_timeout_the_brokers_refuse_is_an_error() -> None:
     assert [v.rule for v in selfcheck.check_session(1_800_001, FACTS)] == ["session-timeout"]
 
 
+@pytest.mark.parametrize(
+    ("newest", "rules"), [(None, []), (5_000, []), (11_000, []), (11_001, ["clock"]), (99_000, ["clock"])]
+)
+def test_a_record_from_the_future_says_that_our_clock_is_behind(newest: int | None, rules: list[str]) -> None:
+    assert [(v.level, v.rule) for v in selfcheck.check_clock(newest, 10_000)] == [("warning", rule) for rule in rules]
+
+
 def rules(topics: dict[str, TopicState], outputs: tuple[str, ...] = ()) -> list[tuple[str, str]]:
     found = selfcheck.check_group(GROUP, inputs=INPUTS, outputs=outputs, topics=topics)
     return [(verdict.rule, verdict.subject) for verdict in found]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +11,25 @@ import pytest
 from kafka.errors import KafkaConnectionError
 
 from bus.errors import Unreachable
+from bus.message import Outgoing, Partition
 from bus.ports import TopicState
 from bus.testing import eventually
 from bus.transport import kafka_client, kafka_facts
 from bus.transport.kafka_admin import KafkaAdmin
 from bus.transport.kafka_consumer import KafkaConsumer
+from bus.transport.kafka_producer import KafkaProducer
+
+
+def put(bootstrap: str, place: Partition) -> None:
+    """Append one record."""
+
+    async def append() -> None:
+        producer = KafkaProducer(bootstrap)
+        await producer.start()
+        await producer.append(place, [Outgoing(b"k", b"v")])
+        await producer.stop()
+
+    asyncio.run(append())
 
 
 class _Client:
@@ -96,6 +112,22 @@ def test_real_brokers_tell_their_version_and_settings_nobody_changed(kafka: str)
     assert found.config["group.max.session.timeout.ms"] == "1800000"
     assert found.under_replicated == ()
     assert found.cluster_id
+
+
+@pytest.mark.kafka
+def test_the_newest_append_time_is_the_brokers_and_none_where_nothing_stands(
+    kafka: str, fresh: Callable[[str], str]
+) -> None:
+    place = Partition(f"{fresh('t')}.x.y.v1", 0)
+    admin = KafkaAdmin(kafka)
+    admin.create(TopicState(place.topic, 1, 1, {"message.timestamp.type": "LogAppendTime"}))
+    admin.close()
+    assert kafka_facts.newest(kafka, [place]) is None
+    before = time.time_ns() // 1_000_000
+    put(kafka, place)
+    newest = kafka_facts.newest(kafka, [place])
+    assert newest is not None
+    assert before - 1_000 <= newest <= time.time_ns() // 1_000_000 + 1_000
 
 
 @pytest.mark.kafka
