@@ -14,6 +14,8 @@ from agents.outputs import Outputs
 from bus.errors import Refused
 from bus.message import Outgoing, Partition
 from bus.middleware import parking
+from bus.middleware.dead_letter import Failure
+from bus.middleware.retry import Kind
 from tests.agents import births
 from tests.agents.crashes import GRAPH, MISSED, REQUEST, STEPS, Offices, open_cases
 from tests.agents.faults import Faults, parked_rows, redrive, tell, untold
@@ -421,3 +423,87 @@ async def test_what_is_compared_has_been_parked_in_between(caplog: pytest.LogCap
     assert caplog.text.count("stage step") > 5
     assert caplog.text.count("stage emit") > 1
     assert caplog.text.count("stage timer") > 1
+
+
+async def test_a_letter_on_another_partition_than_its_event_s_is_a_letter_again(world: World) -> None:
+    births.notify(world, "birth-1")
+    world.store("justice.birth.registered.v1", "birth-1", b"junk", [])
+    worker = world.worker()
+    await some_time(world, worker)
+    (dead,) = world.stored(f"{GROUP}.dead")
+    redrive(world, dead)
+    (row,) = [r for r in world.stored(PARKED) if r.value]
+    world.cluster.store(Partition(PARKED, 1 - row.partition), [Outgoing(row.key, row.value)])
+    await some_time(world, worker)
+    assert sorted(letter["error"] for letter in letters(world)) == ["EnvelopeRefused", "EnvelopeRefused", "Misplaced"]
+
+
+async def test_a_letter_of_a_topic_no_longer_listened_to_is_a_letter_again(world: World) -> None:
+    births.notify(world, "birth-1")
+    births.register(world, "birth-1")
+    await some_time(world, world.worker())
+    (request,) = world.stored(REQUEST)
+    now = world.clock.now()
+    failure = Failure(stage="case", kind=Kind.REFUSED, error="unexpected", attempt=1, first=now, last=now)
+    entry = parking.Entry(record=request, failure=failure, redrive=1, action="r1")
+    row = Outgoing(parking.entry_key(entry), parking.pack(entry))
+    world.cluster.store(Partition(PARKED, request.partition), [row])
+    await some_time(world, world.worker())
+    assert [(letter["stage"], letter["error"], letter["redrive"]) for letter in letters(world)] == [
+        ("type", "NotListened", "1")
+    ]
+
+
+async def test_a_letter_comes_back_at_the_time_its_partition_has_reached(world: World, faults: Faults) -> None:
+    """Not at its own: timers that fired meanwhile came before it, and the next deadline counts from now."""
+    births.notify(world, "birth-1")
+    faults.events.add("r-birth-1")
+    births.register(world, "birth-1")
+    worker = world.worker()
+    await some_time(world, worker)
+    tell(world, "birth-1", "drop")
+    await some_time(world, worker)
+    world.clock.advance(days=10)
+    await some_time(world, worker)
+    faults.mend()
+    (dead,) = world.stored(f"{GROUP}.dead")
+    redrive(world, dead)
+    await some_time(world, worker)
+    case = case_of(world, "birth-1")
+    topics = [mark.topic.split(".")[2] for mark in case.trail]
+    assert topics == ["notified", "missed", "registered", "created"]
+    assert case.trail[2].at >= case.trail[1].at + 86_400_000_000
+
+
+async def test_a_timer_that_alone_moves_a_step_on_cannot_be_dropped(
+    world: World, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    births.notify(world, "birth-1")
+    worker = world.worker()
+    await worker.step()
+    faults.outputs.add(("birth-1", MISSED))
+    world.clock.advance(days=4)
+    await some_time(world, worker)
+    monkeypatch.setattr("agents.parked.without_timer", lambda *_: None)
+    tell(world, "birth-1", "drop")
+    await some_time(world, worker)
+    (entry,) = [parking.unpack(value) for value in parked_rows(world).values()]
+    assert (entry.failure.error, entry.failure.attempt) == ("CannotDrop", 2)
+
+
+async def test_markers_that_leave_no_room_have_batches_of_their_own(world: World) -> None:
+    worker = world.worker()
+    for number in range(40):
+        births.notify(world, f"birth-{number}", stillborn=True)
+        births.register(world, f"birth-{number}", stillbirth=True)
+        world.clock.advance(milliseconds=2)
+    await worker.step()
+    worker.log.batch_bytes = 1_000
+    births.notify(world, "birth-99")
+    for _ in range(4):
+        await some_time(world, worker)
+    entries = open_cases(world)
+    assert all(isinstance(entries[f"birth-{number}"], Marker) for number in range(40))
+    assert isinstance(entries["birth-99"], Stored)
+    for rows in world.rows.values():
+        assert sum(1 for key, _ in rows if key == b"!positions") > 5

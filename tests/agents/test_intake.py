@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from agents import compile as compiler
-from agents.graph import Graph
-from agents.intake import Dead, Intake
+from agents.graph import Graph, Json
+from agents.intake import Broken, Dead, Intake
 from agents.worker import PROCESSES
+from bus.errors import Unreachable
 from bus.message import Record, Unreadable
 from bus.middleware.retry import Kind
 from schemas.codec import Codec
@@ -133,3 +134,47 @@ def test_an_event_on_another_partition_than_its_key_s_is_a_dead_letter() -> None
     moved = replace(record, partition=1 - record.partition)
     assert intake().read(moved, dead) is None
     assert [(one.stage, one.error) for one in dead] == [("envelope", "EnvelopeRefused")]
+
+
+def test_a_bug_while_reading_names_the_case_and_says_nothing_of_the_event() -> None:
+    def wrong(_: object) -> dict[str, Json]:
+        raise KeyError("SYN-secret")
+
+    broken = Intake(GRAPH, catalogue=CATALOGUE, codec=CODEC, extracts={NOTIFIED: wrong}, partitions=PARTITIONS)
+    dead: list[Dead] = []
+    with pytest.raises(Broken) as raised:
+        broken.read(notified(), dead)
+    assert (raised.value.case, raised.value.error) == ("birth-1", "KeyError")
+    assert "SYN" not in str(raised.value)
+    assert not dead
+
+
+def test_a_bug_before_the_case_is_known_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: object) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("agents.intake.from_headers", wrong)
+    dead: list[Dead] = []
+    assert intake().read(notified(), dead) is None
+    assert [(d.stage, d.error, d.kind) for d in dead] == [("envelope", "KeyError", Kind.BUG)]
+
+
+@pytest.mark.parametrize("error", [ConnectionError(), Unreachable("away"), TimeoutError(), MemoryError()])
+@pytest.mark.parametrize("where", ["agents.intake.from_headers", "agents.intake.fingerprint"])
+def test_what_is_no_fault_of_the_event_ends_the_unit(
+    error: Exception, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(where, away)
+    dead: list[Dead] = []
+    with pytest.raises(type(error)):
+        intake().read(notified(), dead)
+    assert not dead
+
+
+def test_a_topic_nobody_listens_to_any_more_is_a_dead_letter() -> None:
+    dead: list[Dead] = []
+    assert intake().read(replace(notified(), topic="portal.request.created.v1"), dead) is None
+    assert [(d.stage, d.error, d.kind) for d in dead] == [("type", "NotListened", Kind.REFUSED)]

@@ -21,6 +21,7 @@ from bus.message import Outgoing, Partition, Record
 from bus.middleware.dead_letter import place_of
 from bus.middleware.retry import Kind
 from bus.partitioner import partition_for
+from bus.ports import TopicState
 from bus.testing import START, ManualClock, memory_cluster
 from bus.transport.memory import MemoryCluster
 from schemas.bus_events import DeadlineMissed
@@ -211,3 +212,40 @@ async def test_the_event_s_agency_is_the_topic_s_owner(cluster: MemoryCluster) -
     await outputs(cluster).send([("birth-1", asked)])
     (record,) = stored(cluster, REQUEST)
     assert from_headers(record.headers).agency == "portal"
+
+
+async def test_a_letter_that_came_back_says_how_often(cluster: MemoryCluster) -> None:
+    bad = Record("health.birth.notified.v1", 4, 17, 0, b"birth-1", b"v", ())
+    await outputs(cluster).dead([Dead(bad, "case", "late", Kind.REFUSED), Dead(bad, "case", "late", Kind.REFUSED, 2)])
+    first, again = (dict(r.headers) for r in cluster.logs[place_of(bad, group=GROUP, partitions=PARTITIONS)])
+    assert "dead_redrive" not in first
+    assert again["dead_redrive"] == b"2"
+    assert first["dead_id"] != again["dead_id"]
+
+
+async def test_an_event_too_large_for_any_batch_is_refused_while_its_cause_can_still_be_parked(
+    cluster: MemoryCluster,
+) -> None:
+    huge = replace(missed(1), data={**missed(1).data, "step": "x" * 1_100_000})
+    with pytest.raises(Refused) as refused:
+        outputs(cluster).check([missed(2), huge])
+    assert refused.value.field
+    it = outputs(cluster)
+    with pytest.raises(Refused):
+        it.check([missed(2), huge])
+    assert not it._built
+
+
+def test_a_closed_case_beyond_what_the_archive_takes_is_refused(cluster: MemoryCluster) -> None:
+    it = outputs(cluster)
+    it.check_closed(Case("birth-1", "g", 5, applied=["f" * 16] * 10_000))
+    with pytest.raises(Refused, match="limit"):
+        it.check_closed(Case("birth-1", "g", 5, applied=["f" * 16] * 60_000))
+
+
+async def test_settled_rows_get_their_tombstones(cluster: MemoryCluster) -> None:
+    cluster.admin().create(TopicState(f"{GROUP}.parked", PARTITIONS, 1))
+    it = outputs(cluster)
+    await it.settle({1: [b"!a1", b"t\x000\x001"], 2: []})
+    assert [(r.key, r.value) for r in cluster.logs[Partition(it.told, 1)]] == [(b"!a1", None), (b"t\x000\x001", None)]
+    assert not cluster.logs[Partition(it.told, 2)]
