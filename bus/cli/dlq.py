@@ -1,7 +1,7 @@
 """`agencybus dlq`: dead letters by cause, one of them in full, and giving back, dropping or undoing many at once.
 
-Registered by `bus.cli.main`; `bus.cli.dlq_text` writes what people and machines read. The traps it avoids: an action
-whose end nobody can see or resume, and a misspelt selection taken for "nothing to do".
+Registered by `bus.cli.main`; `bus.cli.dlq_text` and `bus.cli.letter_text` write what people read. The traps it avoids:
+an action whose end nobody can see or resume, and a misspelt selection taken for "nothing to do".
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def show(
 
     Shows the payload, which may tell of a person: look only when you have to.
     """
-    from bus.cli import dlq_text
+    from bus.cli import letter_text
     from bus.letter_opening import look
 
     with _desk(ctx) as desk:
@@ -91,9 +91,9 @@ def show(
         )
     state = ledger.state(chosen)
     if json:
-        context.print_json(dlq_text.letter_document(chosen, state, record, seen))
+        context.print_json(letter_text.document(chosen, state, record, seen))
     else:
-        context.show(dlq_text.letter(chosen, state, record, seen, full=full))
+        context.show(letter_text.screen(chosen, state, record, seen, full=full))
 
 
 def redrive(

@@ -12,28 +12,9 @@ from bus.letter_desk import Findings, Stray
 from bus.letter_opening import Verdict
 from bus.message import Partition
 from bus.redrive import Done
-from schemas.explain import Fault
 from tests.bus.test_letters import NOW, letter
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.mark.parametrize("size", [0, 1, 16, 17, 511, 512, 513, 4_000])
-@pytest.mark.parametrize("full", [False, True])
-def test_the_row_of_the_fault_is_always_shown_and_marked(size: int, full: bool) -> None:
-    value = bytes(n % 256 for n in range(size))
-    for at in {0, size // 2, max(0, size - 1)}:
-        rows = dlq_text._dump(value, Fault("x", at, "why"), full=full)
-        assert [row[2:8] for row in rows if row.startswith(">")] == [f"{at - at % 16:06d}"] * (size > 0)
-        hidden = [row for row in rows if "--full" in row]
-        assert not (full and hidden)
-        told = sum(int(row.split()[2].replace(",", "")) for row in hidden)
-        assert told + sum(len(row[10:57].split()) for row in rows if row not in hidden) == size
-
-
-def test_bytes_are_shown_as_digits_and_safe_text() -> None:
-    (row,) = dlq_text._dump(b"a\x1b[2J\xff~", None, full=False)
-    assert row == "  000000  61 1b 5b 32 4a ff 7e".ljust(57) + "  a.[2J.~"
 
 
 def test_an_age_is_said_once_when_oldest_and_newest_are_alike(capsys: Capture) -> None:
