@@ -26,7 +26,7 @@ import pytest
 
 from bus.broker import launcher
 from tests.torture import actors, bars, checker, history
-from tests.torture.actors import FOLLOWED, RECORDED, Books
+from tests.torture.actors import FOLLOWED, RECORDED, Books, Pace
 from tests.torture.checker import Anomaly
 from tests.torture.cluster import make_topics
 from tests.torture.history import Op, Recorder
@@ -67,10 +67,11 @@ class Stage:
     def __init__(self, bootstrap: str, folder: Path, zygote: Zygote, *, dedupe: bool) -> None:
         self._folder = folder
         self.recorder = Recorder(folder, "director")
-        begin = time.monotonic() + 5.0
+        self._pace = Pace(folder)
+        self._begin = time.monotonic()
         common = {"bootstrap": bootstrap}
         told = {**common, "folder": str(folder)}
-        plan = {"cases": "p0", "seed": bars.SEED, "keys": 4_000, "each": 20, "per_s": PER_S, "begin": begin}
+        plan = {"cases": "p0", "seed": bars.SEED, "keys": 4_000, "each": 20, "per_s": PER_S}
         self._publisher = [self._member(zygote, "publisher-0", "publisher", deadline_s=20.0, **plan, **told)]
         workers = [
             self._member(zygote, f"worker-{n}", "worker", process="recorded", host=host, instance=f"w{n}", **common)
@@ -105,6 +106,7 @@ class Stage:
             now = time.monotonic()
             if now - began > limit:
                 return False
+            self._pace.tell(now - self._begin)
             self._cast.turn(0.0, now)
             time.sleep(0.02)
         return True
