@@ -89,8 +89,9 @@ class FarRows:
         """A reader."""
         return self.world.cluster.reader()
 
-    def make(self) -> None:
-        """It is there."""
+    def make(self) -> int:
+        """It is there; how wide it is."""
+        return PARTITIONS
 
 
 def make_topics(world: World) -> None:
