@@ -279,8 +279,8 @@ class ParkedRows:
         """A reader of the cluster."""
         return self._core.transport.reader()
 
-    def make(self) -> None:
-        """Make the topic: compacted, with as many partitions as the largest topic read, else like the first of them."""
+    def make(self) -> int:
+        """Make the topic: compacted, as wide as the largest topic read, else like the first of them; its width."""
         admin = self._core.transport.admin()
         try:
             there = admin.topics()
@@ -288,8 +288,10 @@ class ParkedRows:
             like = there[self._topics[0]]
             if self._topic not in there:
                 admin.create(parked_state(self._topic, wanted, like))
-            elif there[self._topic].partitions < wanted:  # made when the topics read were smaller
+                return wanted
+            if there[self._topic].partitions < wanted:  # made when the topics read were smaller
                 admin.add_partitions(self._topic, wanted)
+            return max(wanted, there[self._topic].partitions)
         finally:
             admin.close()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from bus.errors import Refused
@@ -29,7 +30,7 @@ from bus.middleware.parking import (
 from bus.ports import Reader
 
 _log = logging.getLogger(__name__)
-_LOOK_EVERY = 5  # turns between two looks for a topic that nobody has made yet
+_LOOK_EVERY = 5  # turns between two looks for a topic that nobody has made yet, or that has grown
 
 
 class Rows(Protocol):
@@ -43,8 +44,8 @@ class Rows(Protocol):
         """A reader. Raises Unreachable."""
         ...
 
-    def make(self) -> None:
-        """Make the topic if it is not there. Raises Unreachable, Refused."""
+    def make(self) -> int:
+        """Make the topic if it is not there, or as wide as the topics read; how wide it is. Raises as `reader`."""
         ...
 
 
@@ -62,7 +63,7 @@ class ParkedStore:
         self._topics = topics
         self._rows = rows
         self._reader: Reader | None = None
-        self._there = False
+        self._width = 0  # partitions the topic is known to have; 0 while there is none
         self._turn = 0
         self._parkings: dict[Partition, Parking] = {}
         self._read: dict[int, int] = {}  # per partition number: the next offset to read
@@ -92,12 +93,12 @@ class ParkedStore:
 
     def refresh(self) -> None:
         """Take in what others have appended. Raises Unreachable; Refused for a row of a newer program."""
-        if not self._parkings or not self._is_there():
+        if not self._parkings:
             return
-        assert self._reader is not None
-        places = [Partition(self.topic, number) for number in sorted(self._read)]
-        for place, (_, end) in self._reader.bounds(places).items():
-            for row in self._reader.read(place, self._read[place.number], end):
+        reader = self._look()
+        places = [Partition(self.topic, number) for number in sorted(self._read) if number < self._width]
+        for place, (_, end) in reader.bounds(places).items() if places else ():
+            for row in reader.read(place, self._read[place.number], end):
                 self._feed(place.number, row.key or b"", row.value)
             self._read[place.number] = max(end, self._read[place.number])
 
@@ -132,24 +133,21 @@ class ParkedStore:
         return all(Partition(topic, partition.number) in self._parkings for topic in self._topics)
 
     def _append(self, number: int, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
-        if not self._there:
-            self._rows.make()
-            self._there = True
+        if number >= self._width:
+            self._width = self._rows.make()
         self._rows.append(Partition(self.topic, number), [Outgoing(key, value) for key, value in rows])
         for key, value in rows:
             self._feed(number, key, value)
 
-    def _is_there(self) -> bool:
+    def _look(self) -> Reader:
+        """The reader; now and then see how wide the topic is: others make it, or let it grow, too."""
         if self._reader is None:
             self._reader = self._rows.reader()
-        if not self._there and self._turn % _LOOK_EVERY == 0:
-            try:
-                self._reader.partitions(self.topic)
-                self._there = True
-            except Refused:  # nothing has ever been parked
-                pass
+        if self._turn % _LOOK_EVERY == 0:
+            with suppress(Refused):  # nothing has ever been parked
+                self._width = max(self._width, self._reader.partitions(self.topic))
         self._turn += 1
-        return self._there
+        return self._reader
 
     def _feed(self, number: int, key: bytes, value: bytes | None) -> None:
         for parking in self._concerned(number, key):

@@ -95,9 +95,10 @@ class Rows:
             raise Unreachable("The broker is made to fail.")
         return self.cluster.reader()
 
-    def make(self) -> None:
+    def make(self) -> int:
         partitions = self.cluster.topics[TOPIC].partitions
         self.cluster.admin().create(TopicState(parked_topic(self.group), partitions, 1))
+        return partitions
 
 
 class Desk:

@@ -13,6 +13,8 @@ from bus.clock import SystemClock
 from bus.core import Core, Run, connect_core, transport_of
 from bus.errors import Refused, Unreachable
 from bus.message import Outgoing, Partition
+from bus.middleware.parking import unpack
+from bus.middleware.retry import Policy, RetryPolicy
 from bus.ports import Producer, Reader, TopicState
 from bus.settings import Settings
 from bus.testing import memory_bus, memory_cluster, put
@@ -42,6 +44,13 @@ def test_the_transport_is_the_one_the_settings_describe() -> None:
     assert isinstance(found, KafkaTransport)
     assert (found.bootstrap, found.deadline_s, found.session_timeout_ms) == ("kafka.example:9", 7, 9_000)
     assert found.client_id == "agencybus-justice", "who loads the broker can be told from its logs"
+    assert found.max_poll_interval_ms == 300_000
+
+
+def test_a_group_waits_for_a_late_handler_longer_than_its_alarm_does() -> None:
+    found = transport_of(Settings(handler_deadline_s=600))
+    assert isinstance(found, KafkaTransport)
+    assert found.max_poll_interval_ms == 1_260_000
 
 
 @contextmanager
@@ -150,6 +159,41 @@ def test_dead_letters_have_a_topic_like_the_input_that_keeps_them_until_someone_
     made = cluster.topics["g.dead"]
     assert made == (TopicState("g.dead", 4, 1) if there else TopicState("g.dead", 1, 2, {"retention.ms": "-1"}))
     assert sum(len(log) for place, log in cluster.logs.items() if place.topic == "g.dead") == 1
+
+
+def parked_by(cluster: MemoryCluster) -> TopicState:
+    """The topic of parked entries after a first one."""
+    with memory_bus(cluster, agency="portal", catalogue=CATALOGUE) as bus:
+        bus.publish(NoteWritten(text="bad"), case="c")
+        bus.publish(NoteWritten(text="good"), case="d")
+        policy = Policy(retry=RetryPolicy(attempts=1))
+        tried = []
+        for delivery in bus.subscribe(NoteWritten, group="g", policy=policy):
+            with delivery as event:
+                tried.append(event.text)
+                if event.text == "bad":
+                    raise ValueError
+            if sorted(tried) == ["bad", "good"]:
+                bus.publish(NoteWritten(text="end"), case="e")
+            if event.text == "end":
+                break
+    (entry,) = [r for place, log in cluster.logs.items() if place.topic == "g.parked" for r in log]
+    assert unpack(entry.value or b"").record.key == b"c"
+    assert entry.partition == unpack(entry.value or b"").record.partition
+    return cluster.topics["g.parked"]
+
+
+def test_parked_entries_have_a_compacted_topic_as_wide_as_the_widest_input() -> None:
+    cluster = memory_cluster(OTHER, partitions=5)
+    cluster.admin().create(TopicState(TOPIC, 3, 2, {"min.insync.replicas": "1"}))
+    made = parked_by(cluster)
+    assert (made.partitions, made.config["cleanup.policy"], made.config["retention.ms"]) == (5, "compact", "-1")
+
+
+def test_a_topic_of_parked_entries_that_has_become_too_narrow_grows() -> None:
+    cluster = memory_cluster(TOPIC, OTHER, partitions=3)
+    cluster.admin().create(TopicState("g.parked", 1, 1))
+    assert parked_by(cluster).partitions == 3
 
 
 def test_closing_settles_what_was_taken() -> None:
