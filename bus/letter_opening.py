@@ -23,6 +23,7 @@ from schemas.errors import EnvelopeRefused, SchemaSideError
 from schemas.explain import Fault, Spot, explain
 
 _OPENED = {"batch", "envelope", "type", "decode"}
+_OF_CASES = {"case", "emit", "step", "timer", "read", "size"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,12 @@ def judge(
             _of_case(record, message.envelope, case_partitions)
     except SchemaSideError as error:
         return Verdict("fails", stage_of(error), str(error))
-    if letter.failure.stage in _OPENED:
+    stage = letter.failure.stage
+    if stage in _OPENED and not (stage == "type" and case_partitions is not None):
         return Verdict("passes")
-    told = "the workflow decides" if letter.failure.stage in {"case", "emit"} else "the handler decides"
-    return Verdict("opens", letter.failure.stage, told)
+    # Which topics a workflow listens to stands in its definition, which is not asked here.
+    told = "the workflow decides" if stage in _OF_CASES or case_partitions is not None else "the handler decides"
+    return Verdict("opens", stage, told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,15 @@ _REMEDIES: Mapping[str, str] = {
     " `topics apply`, then `dlq redrive`. Else ask the publisher to send it again, then `dlq drop`.",
     "emit": "What should follow cannot be built from this event. Correct the process definition, deploy it, then"
     " `dlq redrive`.",
+    "step": "A step of the process raised. Correct and deploy it, then `dlq redrive`.",
+    "timer": "What a timer of the case should do was refused. Correct the process definition, deploy it, then"
+    " `dlq redrive`.",
+    "read": "The stored case cannot be read. Restore or rebuild the case log, then `dlq redrive`.",
+    "size": "The case has grown beyond what its topic takes. Have a person close it by other means, then `dlq drop`; or"
+    " raise max.message.bytes of the case log and `dlq redrive`.",
 }
+_GIVEN_UP = "An operator gave it up while it was parked. `dlq redrive` brings it back; when it is settled: `dlq drop`."
+_NOT_LISTENED = "The workflow does not listen to this topic. When it should: deploy its definition, then `dlq redrive`."
 _CASE_REMEDIES: Mapping[str, str] = {
     "late": "Its case was closed when it came; a redrive would find it closed again. Have a person look, then"
     " `dlq drop`.",
@@ -195,6 +203,10 @@ _KIND_REMEDIES: Mapping[Kind, str] = {
 
 def remedy(cause: Cause) -> str:
     """What an operator does about letters of this cause, in a sentence or two."""
+    if cause.error == "Dropped":
+        return _GIVEN_UP
+    if cause.error == "NotListened":
+        return _NOT_LISTENED
     if cause.stage == "case":
         unexpected = (
             "The case was at no step that takes it. Look with `case trace`; `dlq redrive` when it has got there."

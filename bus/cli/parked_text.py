@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from bus import printable
 from bus.cli import context
+from bus.message import Record
 from bus.middleware.parking import Entry
 from bus.parked_desk import Held, Unread
 from bus.release import Outcome
-from schemas.envelope import format_time
+from schemas.envelope import format_time, from_us
 
 if TYPE_CHECKING:  # rich is imported where used
     from rich.console import RenderableType
@@ -97,7 +98,7 @@ def queues(found: Sequence[Held], now: datetime) -> RenderableType:
     for one in found:
         rows = [
             (
-                f"{entry.record.topic}[{entry.record.partition}]@{entry.record.offset}",
+                _place(entry.record),
                 "waits behind it"
                 if entry.queued
                 else f"{entry.failure.stage} {entry.failure.error}, try {entry.failure.attempt}",
@@ -111,6 +112,13 @@ def queues(found: Sequence[Held], now: datetime) -> RenderableType:
         title = printable.line(f"{one.group}: {key_text(one.key)}, {_state(one, now)}")
         shown.append(context.table(title, columns, rows))
     return Several(*shown)
+
+
+def _place(record: Record) -> str:
+    """Where a record stood; of a workflow's timer, which has no record, when it was due."""
+    if record.topic.startswith("!"):  # no topic does (`agents.parked`)
+        return f"timer due {format_time(from_us(record.offset))}"
+    return f"{record.topic}[{record.partition}]@{record.offset}"
 
 
 def would(do: str, keyed: Sequence[Held], meant: Sequence[Held], *, dry_run: bool) -> str:

@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.parked import timer
 from bus.cli import context, parked_text
 from bus.cli.parked import _bytes
 from bus.message import Partition
 from bus.parked_desk import Held, Row, Unread
 from bus.release import Outcome
+from schemas.envelope import to_us
+from tests.bus.letters import TOPIC
 from tests.bus.parked import NOW, entry
 
 Capture = pytest.CaptureFixture[str]
@@ -25,6 +28,12 @@ def test_a_key_as_it_is_shown_can_be_typed(key: bytes) -> None:
     shown = parked_text.key_text(key)
     assert shown.isprintable()
     assert _bytes(shown) == key
+
+
+def test_a_timer_of_a_workflow_is_shown_by_when_it_was_due() -> None:
+    due = timer("case-1", 0, to_us(NOW))
+    assert parked_text._place(due) == "timer due 2026-01-05T08:00:00.000000Z"
+    assert parked_text._place(entry(7, b"a").record) == f"{TOPIC}[0]@7"
 
 
 def test_more_than_a_screen_is_counted(capsys: Capture) -> None:

@@ -47,6 +47,13 @@ def test_what_opened_before_opens_again_and_others_decide(stage: str, who: str) 
     assert (found.outcome, found.reason) == ("opens", f"the {who} decides")
 
 
+def test_what_a_workflow_listens_to_is_not_promised() -> None:
+    there = replace(GOOD, partition=partition_for(b"case-1", 6))
+    one = letter(there, failure("type", DECODE.kind, "NotListened"))
+    assert verdict(one, there, case_partitions=6).outcome == "opens"
+    assert verdict(one, there).outcome == "passes"
+
+
 def test_a_workflow_asks_for_the_case_and_its_partition_too() -> None:
     right = partition_for(b"case-1", 6)
     there, elsewhere = replace(GOOD, partition=right), replace(GOOD, partition=(right + 1) % 6)

@@ -125,10 +125,26 @@ def test_one_fault_is_one_cause_in_each_group() -> None:
     assert len(ids | others) == 3
 
 
-@pytest.mark.parametrize("stage", ["batch", "envelope", "type", "decode", "handler", "case", "emit", "of the future"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "batch",
+        "envelope",
+        "type",
+        "decode",
+        "handler",
+        "case",
+        "emit",
+        "step",
+        "timer",
+        "read",
+        "size",
+        "of the future",
+    ],
+)
 @pytest.mark.parametrize("kind", Kind)
 def test_each_cause_has_a_remedy(stage: str, kind: Kind) -> None:
-    for error in ("late", "unopened", "unexpected", "ValueError"):
+    for error in ("late", "unopened", "unexpected", "ValueError", "Dropped", "NotListened"):
         assert "`" in remedy(Cause("g", "t", stage, error, kind))
 
 

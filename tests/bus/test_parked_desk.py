@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.parked import waiting
 from bus.errors import UsageError
 from bus.message import Outgoing, Partition
 from bus.middleware.lanes import Parking
@@ -99,6 +100,13 @@ def test_a_workflow_s_cases_are_read_from_its_case_log(cluster: MemoryCluster) -
     (one,) = held(cluster)
     assert (one.topic, one.case, one.place, len(one.rows), one.failed) == (None, "case-1", place, 2, failed)
     assert one.asked == said
+
+
+def test_rows_as_workflows_write_them_are_a_case_each(cluster: MemoryCluster) -> None:
+    cluster.admin().create(TopicState(f"{GROUP}.cases", 3, 1))
+    rows = [waiting(case, entry(n, case.encode())).row() for n, case in enumerate(["case-1", "case-1", "case-2"])]
+    cluster.store(Partition(f"{GROUP}.cases", 0), [Outgoing(*one) for one in rows])
+    assert sorted((one.case, len(one.rows)) for one in held(cluster)) == [("case-1", 2), ("case-2", 1)]
 
 
 def test_a_command_that_is_not_obeyed_yet_is_seen_at_its_key_only(cluster: MemoryCluster) -> None:
