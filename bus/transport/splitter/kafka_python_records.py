@@ -22,6 +22,10 @@ class _Marker:
         self.abort = key[2:4] == b"\0\0"
 
 
+def _sized(row: Any) -> Row:
+    return Row(row.offset, row.timestamp, row.timestamp_type, row.key, row.value, row.headers)
+
+
 class SizedBatches(Batches):
     """Batches whose records have the size that kafka-python adds up."""
 
@@ -32,10 +36,7 @@ class SizedBatches(Batches):
             if batch.is_control_batch:
                 batch.rows = [_Marker(row.key) for row in batch.rows]
             else:
-                batch.rows = [
-                    Row(row.offset, row.timestamp, row.timestamp_type, row.key, row.value, row.headers)
-                    for row in batch.rows
-                ]
+                batch.rows = map(_sized, batch.rows)
         return batch
 
 

@@ -12,14 +12,14 @@ the compiled reader of aiokafka, for both clients. Nothing here raises on any by
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from aiokafka.record._crecords.cutil import crc32c_cython
-from aiokafka.record._crecords.default_records import DefaultRecordBatch
 
-from bus.transport.splitter import codecs, legacy, limits, structure
-from bus.transport.splitter.salvage import salvage, unreadable
+from bus.transport.splitter import legacy, structure
+from bus.transport.splitter.rows import Content
+from bus.transport.splitter.salvage import unreadable
 from bus.transport.splitter.sightings import Sightings
 from bus.transport.splitter.structure import Head, Malformed, Reason
 
@@ -49,7 +49,7 @@ class Batch:
         "rows",
     )
 
-    def __init__(self, head: Head, rows: Sequence[Any], next_offset: int) -> None:
+    def __init__(self, head: Head, rows: Iterable[Any], next_offset: int) -> None:
         self.rows = rows
         self.framed = True  # its length is right, so the next batch is where it should be
         self.base_offset = head.base
@@ -74,7 +74,7 @@ class Batch:
 
     def __next__(self) -> Any:
         """The one record of a transaction marker."""
-        return self.rows[0]
+        return next(iter(self.rows))
 
 
 class Batches:
@@ -87,7 +87,7 @@ class Batches:
     sightings: ClassVar[Sightings] = Sightings()  # of the process: a client makes one of these per fetch
 
     def __init__(self, fetched: bytes | bytearray | memoryview | None) -> None:
-        self._buffer = bytes(fetched or b"")
+        self._buffer = memoryview(bytes(fetched or b""))
         self._at = 0
         self._next: Batch | None = None
         self._topic = ""
@@ -144,7 +144,7 @@ class Batches:
             return None
         return int(structure.START.unpack_from(self._buffer, end)[0])
 
-    def _read(self, raw: bytes, base: int, length: int, following: int | None) -> Batch | None:
+    def _read(self, raw: memoryview, base: int, length: int, following: int | None) -> Batch | None:
         """The batch in `raw`; None when it must be fetched again."""
         head = _head(raw, base, length)
         reason = Reason.BATCH_LENGTH
@@ -158,11 +158,11 @@ class Batches:
                 reason = Reason.INTERNAL
         return self._unparsable(raw, head, following, reason)
 
-    def _parse(self, raw: bytes, head: Head, following: int | None) -> Batch:
+    def _parse(self, raw: memoryview, head: Head, following: int | None) -> Batch:
         """Raises Malformed when the batch cannot be parsed at all."""
         assert self._reached is not None
         if head.magic in {0, 1}:
-            rows = legacy.rows_of(raw)
+            rows = legacy.rows_of(bytes(raw))
             self._check_place(head.base, rows[-1].offset)
             batch = Batch(head, rows, rows[-1].offset + 1)
             batch.is_control_batch = batch.is_transactional = False
@@ -174,7 +174,12 @@ class Batches:
             raise Malformed(Reason.BATCH_LENGTH)
         if not _holds(raw, head):
             raise Malformed(Reason.CHECKSUM)
-        found = _rows(raw, head)
+        content = Content(raw, head)
+        claim = head.base + head.last_delta
+        if head.dense and not head.control and (following is None or following > claim):
+            self._check_place(head.base, claim)
+            return Batch(head, content.stream(), claim + 1)
+        found = content.all()
         if head.control and not _is_marker(found):
             raise Malformed(Reason.CONTROL)
         if not head.dense and found and following is not None and self._reached < following <= found[-1].offset:
@@ -203,10 +208,10 @@ class Batches:
             return min(claim, self._limit - 1) if self._limit is not None else claim
         return sure
 
-    def _unparsable(self, raw: bytes, head: Head, following: int | None, reason: Reason) -> Batch | None:
+    def _unparsable(self, raw: memoryview, head: Head, following: int | None, reason: Reason) -> Batch | None:
         """One unreadable row for the whole batch, or None when it must be fetched again first."""
         assert self._reached is not None
-        if not self.sightings.believed((self._topic, self._partition, head.base), raw):
+        if not self.sightings.believed((self._topic, self._partition, head.base), bytes(raw)):
             return None
         if reason is Reason.BASE_OFFSET and following == self._reached:
             return self._passed_over(head)
@@ -217,7 +222,7 @@ class Batches:
         if self._limit is not None:
             last = max(min(last, self._limit - 1), self._reached)
         first = min(max(head.base, self._reached), last)
-        batch = Batch(head, [unreadable(head, raw, reason=reason, first=first, last=last)], last + 1)
+        batch = Batch(head, [unreadable(head, bytes(raw), reason=reason, first=first, last=last)], last + 1)
         batch.is_control_batch = False
         batch.framed = proven
         if not proven or reason is Reason.CONTROL:
@@ -235,7 +240,7 @@ class Batches:
         batch.is_control_batch = batch.is_transactional = False
         return batch
 
-    def _last_unparsable(self, raw: bytes, head: Head, following: int | None, *, proven: bool) -> int:
+    def _last_unparsable(self, raw: memoryview, head: Head, following: int | None, *, proven: bool) -> int:
         """The last offset of a batch that cannot be parsed."""
         assert self._reached is not None
         if head.magic in {0, 1} or len(raw) < structure.HEAD_BYTES:
@@ -250,7 +255,7 @@ class Batches:
         return self._reached  # one offset at a time: broken bytes say nothing
 
 
-def _head(raw: bytes, base: int, length: int) -> Head:
+def _head(raw: memoryview, base: int, length: int) -> Head:
     """The header, or what there is of one in a batch too short for it."""
     if len(raw) >= structure.HEAD_BYTES:
         return structure.head_of(raw, 0)
@@ -258,66 +263,11 @@ def _head(raw: bytes, base: int, length: int) -> Head:
     return Head(base, length, -1, magic, 0, 0, 0, -1, -1, -1, -1, -1, 1)
 
 
-def _rows(raw: bytes, head: Head) -> Sequence[Any]:
-    """The records of a batch whose checksum holds. Raises Malformed."""
-    if head.records > limits.MOST_RECORDS:
-        raise Malformed(Reason.RECORDS)
-    plain = raw
-    if head.codec:
-        data = codecs.decompress(head.codec, raw[structure.HEAD_BYTES :], limits.MOST_DECOMPRESSED)
-        at = structure.ATTRIBUTES_AT
-        attributes = (head.attributes & ~structure.CODEC_BITS).to_bytes(2, "big", signed=True)
-        plain = b"".join((raw[:at], attributes, raw[at + 2 : structure.HEAD_BYTES], data))
-    rows = _fast(plain, head)
-    if rows is None:
-        rows = salvage(head, raw, plain[structure.HEAD_BYTES :], compressed=bool(head.codec))
-    return rows
-
-
-def _fast(plain: bytes, head: Head) -> list[Any] | None:
-    """The records by the compiled reader; None when anything about them is not as it should be."""
-    if len(plain) > limits.MOST_AT_ONCE:
-        return None
-    try:
-        rows = list(DefaultRecordBatch(plain))
-    except Exception:  # noqa: BLE001  # it raises many kinds on broken bytes; the slow path names the fault
-        return None
-    if not (_in_place(rows, head) if head.dense else _rising(rows, head)):
-        return None
-    if len(plain) > limits.MOST_HEADER_BYTES and any(_header_bytes(row) > limits.MOST_HEADER_BYTES for row in rows):
-        return None
-    return rows
-
-
-def _in_place(rows: Sequence[Any], head: Head) -> bool:
-    """Whether each record has the offset of its place."""
-    at = head.base
-    for row in rows:
-        if row.offset != at or len(row.headers) > limits.MOST_HEADERS:
-            return False
-        at += 1
-    return at == head.base + head.records
-
-
-def _rising(rows: Sequence[Any], head: Head) -> bool:
-    """Whether the offsets are what compaction may leave of a batch."""
-    at = head.base - 1
-    for row in rows:
-        if row.offset <= at or len(row.headers) > limits.MOST_HEADERS:
-            return False
-        at = row.offset
-    return at <= head.base + head.last_delta
-
-
-def _holds(raw: bytes, head: Head) -> bool:
+def _holds(raw: memoryview, head: Head) -> bool:
     """Whether the checksum does; `raw` is at least a header."""
     if len(raw) < structure.HEAD_BYTES:
         return False
-    return bool(crc32c_cython(memoryview(raw)[structure.CHECKED_FROM :]) == head.checksum)
-
-
-def _header_bytes(row: Any) -> int:
-    return sum(len(name) + len(content or b"") for name, content in row.headers)
+    return bool(crc32c_cython(raw[structure.CHECKED_FROM :]) == head.checksum)
 
 
 def _is_marker(rows: Sequence[Any]) -> bool:

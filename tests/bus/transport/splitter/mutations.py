@@ -33,6 +33,8 @@ def originals(chance: random.Random) -> list[bytes]:
                 for i in range(count)
             ]
             found.append(batch(records, base=_BASE, codec=codec))
+    many = [record(i, value=b"v%d" % i) for i in range(130)]  # read in several chunks
+    found += [batch(many, base=_BASE), batch(many, base=_BASE, codec="zstd")]
     found.append(batch([record(0, key=b"\0\0\0\1", value=b"")], base=_BASE, attributes=0x30, producer=(7, 0, 0)))
     found.append(batch([record(2), record(5)], base=_BASE, last_delta=7, count=2))
     found.append(batch([], base=_BASE, last_delta=7, count=0))

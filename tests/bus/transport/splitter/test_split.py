@@ -353,7 +353,7 @@ def test_a_fault_of_the_splitter_itself_is_one_letter_and_its_trace_is_logged(
     def broken(*_: object) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(split, "_rows", broken)
+    monkeypatch.setattr(split, "Content", broken)
     with caplog.at_level(logging.ERROR):
         reads = [aiokafka_guarded(good(3), 0) for _ in range(limits.FETCHES)]
     assert told(reads[-1].records) == [(2, "internal", "batch", 0, 2)]
