@@ -101,15 +101,19 @@ class Books:
         more = update(account).where(account.c.person == asked.subject).values(cents=account.c.cents + cents)
         connection.execute(more)
         connection.execute(self.ledger.insert().values(event=asked.request_id, person=asked.subject))
-        assigned = BenefitAssigned(
-            person=asked.subject,
-            request_id=asked.request_id,
-            kind="birth_benefit",
-            amount=Decimal(cents) / 100,
-            currency="AZN",
-            assigned_on=date(2026, 1, 5),
-        )
-        self.outbox.add(connection, assigned, case=case, id=f"answer-{asked.request_id}")
+        self.outbox.add(connection, answer(asked), case=case, id=f"answer-{asked.request_id}")
+
+
+def answer(asked: RequestCreated) -> BenefitAssigned:
+    """What the agency says to a request."""
+    return BenefitAssigned(
+        person=asked.subject,
+        request_id=asked.request_id,
+        kind="birth_benefit",
+        amount=Decimal(cents_of(asked.request_id)) / 100,
+        currency="AZN",
+        assigned_on=date(2026, 1, 5),
+    )
 
 
 def cents_of(request: str) -> int:
@@ -300,4 +304,21 @@ def relay(*, url: str, folder: str, point: str | None = None, hits: int = 1, bat
     with closing(Topic(Path(folder), here)) as topic:
         asyncio.run(Relay(topic.producer(), rows, clock=topic.clock, stop=lambda: False).serve(idle_s=0))
     books.engine.dispose()
+    return 0
+
+
+def relay_to_kafka(*, url: str, bootstrap: str) -> int:
+    """Relay what waits to a real broker, as `agencybus connector run outbox-relay` does, until the end comes."""
+    from bus.settings import Settings
+    from bus.wiring import connect_async
+
+    books = Books(url)
+
+    async def serve() -> None:
+        async with connect_async(settings=Settings(bootstrap=bootstrap)) as connected:
+            rows = RelayRows(books.engine, books.outbox.table)
+            core = connected.core
+            await Relay(core.producer, rows, clock=core.clock, stop=lambda: False).serve()
+
+    asyncio.run(serve())
     return 0
