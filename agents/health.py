@@ -66,6 +66,7 @@ class Facts:
         units: finished. recovered_in: seconds of the last takeover; None before it.
         recovering: how far a takeover under way has come.
         draining: since when it has been told to stop.
+        parked: cases that stand still. letters: dead letters written.
     """
 
     beat: float
@@ -77,6 +78,8 @@ class Facts:
     recovered_in: float | None = None
     recovering: Recovering | None = None
     draining: float | None = None
+    parked: int = 0
+    letters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +181,11 @@ class Pulse:
         self._recovering: Recovering | None = None
         self._draining: float | None = None
         self._said = clock()
+        self._parked = self._letters = 0
 
-    def beat(self) -> None:
-        """The event loop turns."""
+    def beat(self, *, parked: int = 0, letters: int = 0) -> None:
+        """The event loop turns; so many cases stand still, so many dead letters were written."""
+        self._parked, self._letters = parked, letters
         self._beat = self._clock()
 
     def skip(self, seconds: float) -> None:
@@ -203,6 +208,7 @@ class Pulse:
     def lost(self) -> None:
         """The assignment was given up: nothing is owned until the next one has been taken over."""
         self._owned = None
+        self._said = self._clock()
         self._waiting, self._ends, self._commits = {}, {}, {}
 
     def took_over(self, seeks: Mapping[Partition, int], numbers: Sequence[int], *, seconds: float) -> None:
@@ -263,4 +269,6 @@ class Pulse:
             recovered_in=self._recovered_in,
             recovering=self._recovering,
             draining=self._draining,
+            parked=self._parked,
+            letters=self._letters,
         )

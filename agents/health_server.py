@@ -127,6 +127,8 @@ class _Figures(Collector):
         yield _gauge("partitions", "Case partitions owned.", len(facts.owned or ()))
         yield _gauge("loop_age_seconds", "Seconds since the event loop turned.", now - facts.beat)
         yield _counter("units", "Units of work finished.", facts.units)
+        yield _counter("dead_letters", "Dead letters written.", facts.letters)
+        yield _gauge("parked_cases", "Cases that stand still behind a failure.", facts.parked)
         if facts.recovered_in is not None:
             yield _gauge("recovery_seconds", "Seconds the last takeover of partitions took.", facts.recovered_in)
         labels = ["topic", "partition"]

@@ -67,6 +67,7 @@ class Outputs:
         self._process = process
         self._partitions = partitions
         self.told = parked_topic(group)  # where operators' commands and redriven letters for this group come from
+        self.letters = 0  # dead letters written by this process
         self._built: dict[str, bytes] = {}  # values of checked outputs until they are sent, by event id
 
     def check(self, emits: Iterable[Emit]) -> None:
@@ -129,6 +130,7 @@ class Outputs:
             letter = dead_record(record, failure, group=self._group, redrive=redrive)
             batches.setdefault(place, []).append(letter)
         await self._append(batches)
+        self.letters += len(letters)
 
     async def settle(self, done: Mapping[int, Sequence[bytes]]) -> None:
         """Remove rows of ``<group>.parked`` that have been taken in, given by case partition and key."""

@@ -158,6 +158,11 @@ class Runner:
         """The case partitions it owns."""
         return tuple(self._shelves)
 
+    @property
+    def standing(self) -> tuple[int, int]:
+        """For ``/metrics``: cases that are parked on the partitions it owns, dead letters it has written."""
+        return sum(len(shelf.parked) for shelf in self._shelves.values()), self._outputs.letters
+
     def committable(self) -> dict[Partition, int]:
         """Next offset per input whose effects are stored and whose outputs are acknowledged."""
         return {partition: offset for partition, offset in self._confirmed.items() if partition in self._fed}

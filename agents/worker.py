@@ -123,6 +123,7 @@ class _Watch:
         self.limits = Limits(drain=settings.drain_s, recovery=settings.recovery_s)
         self.pulse = Pulse(time.monotonic, say=_say)
         self._stop: Callable[[], None] | None = None
+        self._runner: Runner | None = None
         self._server = None
         if job.health is not None:
             self._server = HealthServer(self.pulse, self.limits, port=job.health)
@@ -134,12 +135,14 @@ class _Watch:
     async def beat(self) -> None:
         """Turn with the event loop for as long as it runs."""
         while True:
-            self.pulse.beat()
+            parked, letters = (0, 0) if self._runner is None else self._runner.standing
+            self.pulse.beat(parked=parked, letters=letters)
             await asyncio.sleep(TICK_S)
 
-    def begins(self, stop: Callable[[], None]) -> None:
+    def begins(self, runner: Runner, stop: Callable[[], None]) -> None:
         """From now on there is a membership to leave: `stop` is called on this loop when a signal comes."""
         loop = asyncio.get_running_loop()
+        self._runner = runner
 
         def pass_on() -> None:
             with suppress(RuntimeError):  # the loop has closed: the worker is ending already
@@ -207,7 +210,7 @@ async def _run(job: Job, settings: Settings, watch: _Watch) -> None:
     )
     host = _host(job.host)(joined, runner, ready=_announce(job.ready_file), pulse=watch.pulse)
     calm_collector()
-    watch.begins(host.stop)
+    watch.begins(runner, host.stop)
     await host.run()
     await producer.stop()
     await log.stop()

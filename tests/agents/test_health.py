@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.health import RELEASE, TAKEOVER, UNIT, Facts, Limits, Pulse, Recovering, ages, assess
@@ -172,6 +172,7 @@ moves = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(moves)
 def test_an_input_has_an_age_only_while_its_commit_is_behind_its_end(steps: list[tuple[str, Partition, int]]) -> None:
     clock = Clock()

@@ -85,9 +85,12 @@ def test_the_figures_are_prometheus_text_with_topic_and_partition_as_the_only_la
     pulse.took_over({A: 3}, [0], seconds=0.25)
     pulse.saw({A: 10})
     pulse.committed({A: 4})
+    pulse.beat(parked=2, letters=7)
     status, body = get(server, "/metrics")
     families = {family.name: family for family in text_string_to_metric_families(body)}
     assert status == 200
+    assert families["agencybus_worker_parked_cases"].samples[0].value == 2
+    assert families["agencybus_worker_dead_letters"].samples[0].value == 7
     (behind,) = families["agencybus_worker_uncommitted_records"].samples
     assert (behind.labels, behind.value) == ({"topic": A.topic, "partition": "0"}, 6)
     assert families["agencybus_worker_commit_age_seconds"].samples[0].value < 5

@@ -138,3 +138,10 @@ def test_a_member_is_silent_for_several_heartbeats_before_it_is_given_up() -> No
         "one",
     )
     assert (joined.session_timeout_ms, joined.heartbeat_ms) == (12_000, 2_000)
+
+
+def test_a_recovery_may_take_its_whole_time_before_the_client_leaves_its_group() -> None:
+    settings = Settings(bootstrap="127.0.0.1:1", recovery_s=600)
+    joined = worker._membership(Job(files=[]), "g", GRAPH, settings)
+    assert joined.recovery_s == 600
+    assert joined.max_poll_interval_ms > 1_000 * (joined.recovery_s + 30)
