@@ -21,6 +21,8 @@ MAX_ATTRIBUTE = 4_096
 """Longest attribute in bytes: an id is repeated in the answer's causationid, which must fit a record as well."""
 Headers = Sequence[tuple[str, bytes | None]]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+_LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 
 # attribute -> header, in the order they are written. Required ones first (CloudEvents 1.0.2, section 3.1).
@@ -118,8 +120,12 @@ def to_ms(moment: datetime) -> int:
 
 
 def from_ms(ms: int) -> datetime:
-    """The aware UTC time of `ms` milliseconds since 1970."""
-    return _EPOCH + timedelta(milliseconds=ms)
+    """The aware UTC time of `ms` milliseconds since 1970.
+
+    A record's time may be any 64 bits (brokers store what is before 1970): beyond the years 1 to 9999, the nearest time
+    in them, since nobody may fall over a stranger's clock.
+    """
+    return _EPOCH + timedelta(milliseconds=min(max(ms, _FIRST_MS), _LAST_MS))
 
 
 def to_us(moment: datetime) -> int:

@@ -152,3 +152,16 @@ def test_an_attribute_too_long_to_be_repeated_in_an_answer_is_refused_both_ways(
     headers = [(name, long.encode() if name == "ce_id" else raw) for name, raw in to_headers(fits)]
     with pytest.raises(EnvelopeRefused, match="ce_id: is longer"):
         from_headers(headers)
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000000Z"),
+        (-1, "1969-12-31T23:59:59.999000Z"),
+        (-(2**63), "0001-01-01T00:00:00.000000Z"),
+        (2**63 - 1, "9999-12-31T23:59:59.999000Z"),
+    ],
+)
+def test_any_time_a_record_may_carry_can_be_told(ms: int, text: str) -> None:
+    assert format_time(from_ms(ms)) == text
