@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from agents.case_log import Damaged
 from agents.kafka_case_log import KafkaCaseLog
 from bus.errors import BusError, Fenced, Refused, Unreachable
 from bus.ports import TopicState
@@ -118,3 +119,18 @@ async def test_the_limit_of_a_batch_is_the_topic_s_and_is_asked_again_at_each_cl
     admin.close()
     await log.claim([0], "two")
     await log.append({0: [(b"a", b"x" * 20_100)]})
+
+
+async def test_a_row_that_cannot_be_read_ends_the_worker_and_is_never_passed_over(
+    kafka: str, group: str, stack: AsyncExitStack
+) -> None:
+    from tests.bus.transport.splitter.encoder import batch, record
+    from tests.bus.transport.splitter.raw_produce import produce
+
+    log = await opened(stack, kafka, group)
+    await log.claim([0], "one")
+    await produce(kafka, f"{group}.cases", [batch([record(0), record(1, headers=[(b"\xff", b"x")])])])
+    again = await opened(stack, kafka, group)
+    await again.claim([0], "two")
+    with pytest.raises(Damaged, match="offsets 2 to 2 cannot be read: header-key"):
+        await again.load(0)
