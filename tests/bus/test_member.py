@@ -195,6 +195,27 @@ def test_a_commit_that_another_member_s_ownership_refuses_never_overwrites_its_c
     assert list(made.hands()) == []
 
 
+def test_a_commit_that_is_refused_without_a_rebalance_has_what_was_in_hand_read_again(cluster: MemoryCluster) -> None:
+    store(cluster, PLACE, "a0", "a1", "a2")
+    desk = Desk(cluster)
+    got: list[str] = []
+    refusing = [True]
+    commit = desk.consumer.commit
+
+    def refuse_once(positions: Mapping[Partition, int]) -> None:
+        if refusing:
+            refusing.pop()
+            raise Fenced("a rebalance begins")
+        commit(positions)
+
+    desk.consumer.commit = refuse_once  # type: ignore[method-assign]
+    for text, leave in desk.walk(until_s=10):
+        leave(got.append, text)
+        desk.time.seconds += 2  # a commit is due
+    assert got == ["a0", "a1", "a2"]
+    assert desk.committed() == 3
+
+
 def test_a_commit_that_cannot_be_reached_is_tried_again(
     cluster: MemoryCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
