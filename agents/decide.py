@@ -74,9 +74,10 @@ class Decider(Stepper):
         return self._room > 0
 
     def _take(self) -> bool:
+        work, limit = self.decision.work, self._limit
         taken = self._lane.take(self._room, now=to_ms(self._now), patience_ms=PATIENCE_MS)
         for index, record in enumerate(taken):
-            if self._room <= 0 or not self._record(record):
+            if len(work) >= limit or not self._record(record):
                 self._lane.give_back(taken[index:])
                 self.decision.taken = taken[:index]
                 return False
@@ -87,35 +88,36 @@ class Decider(Stepper):
 
     def _record(self, record: Record) -> bool:
         """Take one event in. False: not yet, because timers or an opening come first."""
+        rules, decision = self._rules, self.decision
         try:
-            arrival = self._rules.intake.read(record, self.decision.dead)
+            arrival = rules.intake.read(record, decision.dead)
         except Broken as broken:
-            self.decision.work.append(place(record))
+            decision.work.append(record)
             self._park(broken.case, record, self._failure("read", broken.error))
             return True
         if arrival is None:
-            self.decision.work.append(place(record))
+            decision.work.append(record)
             return True
         # An opening is taken ahead of older records of other cases, whose timers must not fire before those.
-        lead = _GRACE_US if arrival.topic == self._rules.graph.opens_on and self._rules.graph.time == "append" else 0
+        lead = _GRACE_US if arrival.topic == rules.graph.opens_on and rules.graph.time == "append" else 0
         if not self._fire(arrival.at - 1 - lead):
             return False
         if self._held(arrival.case):
-            self.decision.work.append(place(record))
+            decision.work.append(record)
             self._queue_behind(arrival.case, record)
             return True
         try:
             failure = self._try(arrival, record)
         except Rejected as rejected:
             if rejected.reason == "unopened" and self._lane.may_still_come(
-                self._rules.graph.opens_on, record.timestamp + GRACE_MS
+                rules.graph.opens_on, record.timestamp + GRACE_MS
             ):
                 return False
-            self.decision.dead.append(Dead(record, "case", rejected.reason, Kind.REFUSED))
+            decision.dead.append(Dead(record, "case", rejected.reason, Kind.REFUSED))
         else:
             if failure is not None:
                 self._park(arrival.case, record, failure)
-        self.decision.work.append(place(record))
+        decision.work.append(record)
         return True
 
     # -- timers ------------------------------------------------------------------------------------------------------
@@ -176,9 +178,9 @@ class Decider(Stepper):
             arrival = self._rules.intake.read(entry.record, self.decision.dead)
             if arrival is not None:
                 return self._arrive(arrival, entry)
-            self.decision.work.append(place(entry.record))
+            self.decision.work.append(entry.record)
         except Broken as broken:
-            self.decision.work.append(place(entry.record))
+            self.decision.work.append(entry.record)
             return self._failure("read", broken.error)
         except Rejected as rejected:
             self.decision.dead.append(Dead(entry.record, "case", rejected.reason, Kind.REFUSED))
@@ -199,7 +201,7 @@ class Decider(Stepper):
             return None
         if self._room <= 0:
             raise _Full
-        self.decision.work.append(place(entry.record))
+        self.decision.work.append(entry.record)
         return self._try(arrival, entry.record)
 
     def _timer_again(self, case_id: str, due: int) -> Failure | None:
@@ -265,7 +267,7 @@ class Decider(Stepper):
         try:
             return self._come_back(letter)
         except Broken as broken:
-            self.decision.work.append(place(record))
+            self.decision.work.append(record)
             self._park(broken.case, record, self._failure("read", broken.error), letter)
         except Rejected as rejected:
             self.decision.dead.append(Dead(record, "case", rejected.reason, Kind.REFUSED))
@@ -282,7 +284,7 @@ class Decider(Stepper):
             return True
         if self._held(arrival.case):
             if self._queue_behind(arrival.case, letter.record, letter):
-                self.decision.work.append(place(letter.record))
+                self.decision.work.append(letter.record)
             return self._advance(arrival.case)
         failure = self._arrive(arrival, letter)
         if failure is not None:

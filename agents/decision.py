@@ -55,7 +55,8 @@ class Decision:
         queues: how it leaves the queues of parked cases. rows: their rows in the case log, None to remove one.
         settled: keys of told records that are done with.
         alarms: what somebody has to look at.
-        work: every event, timer and queued entry it tried; what a batch too large is made smaller by.
+        work: every event, timer and queued entry it tried (an event as its record, which costs nothing); what a batch
+            too large is made smaller by.
         described: whether its batch tells of the process.
     """
 
@@ -68,7 +69,7 @@ class Decision:
     rows: dict[bytes, Waiting | None] = field(default_factory=dict)
     settled: list[bytes] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
-    work: list[Place] = field(default_factory=list)
+    work: list[Place | Record] = field(default_factory=list)
     described: bool = False
 
     @property

@@ -21,6 +21,7 @@ from agents.case import Case
 from agents.case_log import CaseLog, Marker, Positions, Row, Stored
 from agents.decide import Decider
 from agents.decision import Decision, Rules
+from agents.decision import place as place_of
 from agents.graph import Graph
 from agents.intake import Intake
 from agents.machine import Emit
@@ -29,7 +30,7 @@ from agents.parked import GRACE_MS, TIMER
 from agents.shelf import Entry, Shelf
 from agents.unit import Fetched, Lane, Merge
 from bus.errors import BusError, Fenced
-from bus.message import Partition
+from bus.message import Partition, Record
 from bus.ports import Clock
 from schemas.envelope import to_us
 
@@ -267,7 +268,8 @@ class Runner:
             BusError: not even the row that would park it fits.
         """
         if len(decision.work) <= 1 and len(decision.told) <= 1:
-            place = decision.work[0] if decision.work else None
+            one = decision.work[0] if decision.work else None
+            place = place_of(one) if isinstance(one, Record) else one
             tries = self._rules.too_large.get(place, 0) + 1 if place is not None else _MOST_TRIES + 1
             if place is None or tries > (1 if place[0] == TIMER else _MOST_TRIES):
                 raise BusError(

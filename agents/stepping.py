@@ -134,8 +134,8 @@ class Stepper:
         return TIMER, self._number, due, case_id
 
     def _held(self, case_id: str) -> bool:
-        queue = self.decision.queues.get(case_id)
-        return case_id in self._shelf.parked if queue is None else bool(queue)
+        queues = self.decision.queues
+        return bool(queues[case_id]) if case_id in queues else case_id in self._shelf.parked
 
     def _queue(self, case_id: str) -> list[Waiting]:
         """The queue of a case as this decision leaves it; a list of its own."""
