@@ -30,7 +30,7 @@ from tests.torture import bars
 from tests.torture.killer import Zygote
 from tests.torture.sql_life import ASKED, ASSIGNED, PARTITIONS, RELAYING, TAKING, Books, answer, cents_of
 
-pytestmark = pytest.mark.torture
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(3_600)]  # all kills of a bar are one test
 
 PEOPLE = 40
 EACH, RANDOM = bars.sized(50, 1), bars.sized(500, 5)
