@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.unit import Fetched
+from bus.errors import Unreachable
 from bus.message import Partition, Record
 
 EXIT_MEMBERSHIP_LOST = 75  # EX_TEMPFAIL: the supervisor starts a clean process
@@ -111,7 +112,12 @@ def from_kafka(
         found: what getmany returned.
         wanted: the topic partitions that were asked for.
         fetched_to: where the fetch before ended, by partition.
+
+    Raises:
+        Unreachable: the client's own task that fetches has ended: aiokafka logs it and then waits for ever for records
+            that nobody asks for (seen after a network fault), so the process must end.
     """
+    _still_fetching(consumer)
     records: dict[Partition, list[Record]] = {}
     starts: dict[Partition, int] = {}
     positions: dict[Partition, int] = {}
@@ -132,3 +138,11 @@ def from_kafka(
                 Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in got
             ]
     return Fetched(records, starts, positions, seen)
+
+
+def _still_fetching(consumer: Any) -> None:
+    task = consumer._fetcher.error_future  # noqa: SLF001  # its task; aiokafka itself never looks at it
+    if task.done() and not task.cancelled():
+        error = task.exception()
+        cause = type(error.__cause__ or error).__name__
+        raise Unreachable(f"the Kafka client has stopped fetching ({cause}).", remedy="Start the worker again.")

@@ -10,6 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from agents.membership import EXIT_MEMBERSHIP_LOST, end_when_membership_is_lost, floors, from_kafka
+from bus.errors import Unreachable
 from bus.message import Partition, Record
 
 A0, A1 = TopicPartition("a.x.y.v1", 0), TopicPartition("a.x.y.v1", 1)
@@ -42,11 +43,14 @@ async def test_an_input_that_another_member_has_is_left_out() -> None:
     assert await floors(Offsets({A1: 7}, {}), places) == {places[1]: 7}
 
 
-def consumer(**states: Any) -> Any:
-    """A consumer whose assignment has these states, by the partition's name a0, a1."""
+def consumer(fetching: Any = None, **states: Any) -> Any:
+    """A consumer whose assignment has these states, by the partition's name a0, a1; `fetching` is its fetch task."""
     known = {A0: states.get("a0"), A1: states.get("a1")}
     assignment = SimpleNamespace(state_value=known.get)
-    return SimpleNamespace(_subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment)))
+    return SimpleNamespace(
+        _fetcher=SimpleNamespace(error_future=fetching or SimpleNamespace(done=lambda: False)),
+        _subscription=SimpleNamespace(subscription=SimpleNamespace(assignment=assignment)),
+    )
 
 
 def state(position: int, *, highwater: int | None, timestamp: int = 50, valid: bool = True) -> Any:
@@ -78,6 +82,23 @@ def test_only_a_partition_read_to_its_end_says_until_when() -> None:
 def test_a_partition_that_is_gone_or_has_no_position_is_left_out() -> None:
     found = from_kafka(consumer(a0=state(0, highwater=0, valid=False)), {}, [A0, A1], {Partition(*A0): 0})
     assert found.positions == {}
+
+
+async def test_a_client_whose_fetching_has_ended_ends_the_worker_instead_of_waiting_for_ever() -> None:
+    async def fetching() -> None:
+        raise RuntimeError("the transport is closed")
+
+    task = asyncio.create_task(fetching())
+    await asyncio.wait([task])
+    with pytest.raises(Unreachable, match="stopped fetching"):
+        from_kafka(consumer(task, a0=state(6, highwater=9)), {}, [A0], {Partition(*A0): 3})
+
+
+async def test_a_client_that_is_being_closed_has_not_failed() -> None:
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await asyncio.wait([task])
+    from_kafka(consumer(task, a0=state(6, highwater=9)), {}, [A0], {Partition(*A0): 3})
 
 
 class Coordinator:
