@@ -101,16 +101,7 @@ def plan(
     Raises:
         BusError: rows are of a format that only a newer worker reads; they are no damage.
     """
-    latest: dict[bytes, tuple[int, bytes]] = {}
-    batch_before = -1
-    for offset, key, value in rows:
-        if key == case_log.POSITIONS and key in latest:
-            batch_before = latest[key][0]
-        if value is None:
-            latest.pop(key, None)
-        else:
-            latest[key] = (offset, value)
-    latest.pop(case_log.BARRIER, None)
+    latest, batch_before = _latest(rows)
     at, raw = latest.pop(case_log.POSITIONS, (-1, None))
     before, damaged = _positions(at, raw)
     begins = batch_before + 1 if before is None else at - before.rows
@@ -140,6 +131,21 @@ def plan(
         inputs,
         unreadable,
     )
+
+
+def _latest(rows: Sequence[tuple[int, bytes, bytes | None]]) -> tuple[dict[bytes, tuple[int, bytes]], int]:
+    """The last value of each key with its offset, and the offset of the positions row before the last (-1: none)."""
+    latest: dict[bytes, tuple[int, bytes]] = {}
+    batch_before = -1
+    for offset, key, value in rows:
+        if key == case_log.POSITIONS and key in latest:
+            batch_before = latest[key][0]
+        if value is None:
+            latest.pop(key, None)
+        else:
+            latest[key] = (offset, value)
+    latest.pop(case_log.BARRIER, None)
+    return latest, batch_before
 
 
 def _positions(at: int, raw: bytes | None) -> tuple[Positions | None, list[Damage]]:
