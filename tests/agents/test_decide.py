@@ -507,3 +507,28 @@ async def test_markers_that_leave_no_room_have_batches_of_their_own(world: World
     assert isinstance(entries["birth-99"], Stored)
     for rows in world.rows.values():
         assert sum(1 for key, _ in rows if key == b"!positions") > 5
+
+
+async def test_an_event_stays_in_the_queue_when_a_timer_due_before_it_fails_at_the_release(
+    world: World, faults: Faults
+) -> None:
+    births.notify(world, "birth-1")
+    worker = world.worker()
+    await worker.step()
+    faults.unread.add("r-birth-1")
+    births.register(world, "birth-1")
+    await some_time(world, worker)
+    world.clock.advance(days=10)
+    births.identify(world, "birth-1")
+    await some_time(world, worker)
+    faults.mend()
+    faults.outputs.add(("birth-1", MISSED))
+    tell(world, "birth-1")
+    await some_time(world, worker)
+    entries = [parking.unpack(value).record.topic for value in parked_rows(world).values()]
+    assert sorted(entries) == ["!timer", "interior.identity.entered.v1"]
+    faults.mend()
+    tell(world, "birth-1", action="a2")
+    await some_time(world, worker)
+    assert not parked_rows(world)
+    assert "interior.identity.entered.v1" in [mark.topic for mark in case_of(world, "birth-1").trail]
