@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,14 +20,13 @@ from bus.broker import launcher
 from bus.transport.kafka_admin import KafkaAdmin
 from bus.transport.kafka_reader import KafkaReader
 from tests.torture import births
+from tests.torture.bars import SCALE, SEED
 
 pytestmark = [pytest.mark.kafka, pytest.mark.torture]
 
 GROUP = "workflow.birth"
-SCALE = float(os.environ.get("SCALE", "1"))
 BIRTHS = int(3_000 * SCALE)
 KILLS = int(30 * SCALE)
-SEED = int(os.environ.get("SEED", "20261124"))
 
 
 def say(sentence: str) -> None:
@@ -86,7 +85,7 @@ class Stage:
 
 @pytest.mark.parametrize("host", ["faust", "aiokafka"])
 def test_thirty_kills_while_births_run_lose_nothing_and_pay_nothing_twice(
-    broker: tuple[str, Path], host: str, capsys: pytest.CaptureFixture[str]
+    broker: tuple[str, Path], host: str, capsys: pytest.CaptureFixture[str], bar: Callable[..., None]
 ) -> None:
     bootstrap, folder = broker
     share = 1 if host == "faust" else 3  # the plain host gets a third: the runner behind both is the same
@@ -119,7 +118,16 @@ def test_thirty_kills_while_births_run_lose_nothing_and_pay_nothing_twice(
         wrong = births.anomalies(history) + untraceable(bootstrap, chance.sample(sorted(history.stillborn), 20))
         with capsys.disabled():
             say(f"\n{host}: {kills} kills, seed {SEED}: {history.counts()}; anomalies {len(wrong)}")
-        assert not wrong, "\n".join(wrong[:20]) + stage.logs()
+        bar(
+            f"Births and a killed worker, {host}",
+            demanded=f"{total:,} births, {kills} kills: lost 0, paid twice 0, every case ends right",
+            measured=f"{len(history.stillborn):,} births, {kills} kills: {len(wrong)} anomalies",
+            ok=not wrong,
+            seed=SEED,
+            **history.counts(),
+            anomalies=wrong[:20],
+            logs=stage.logs() if wrong else "",
+        )
     finally:
         stage.end()
 
