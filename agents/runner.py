@@ -99,12 +99,16 @@ class Runner:
             Fenced: when `still_mine` turns False. Damaged, Unreachable.
         """
         async with self._busy:
-            return await self._assigned(numbers, floor, still_mine)
+            await self._release()
+            try:
+                return await self._assigned(numbers, floor, still_mine)
+            except BaseException:
+                self._drop()  # half taken over: the next quiet moment would confirm outputs that nobody has sent
+                raise
 
     async def _assigned(
         self, numbers: Sequence[int], floor: Floor, still_mine: Callable[[], bool]
     ) -> dict[Partition, int]:
-        await self._release()
         seeks: dict[Partition, int] = {}
         for number in numbers:
             floors = await floor([Partition(topic, number) for topic in sorted(self.inputs)])
@@ -139,6 +143,10 @@ class Runner:
 
     async def _release(self) -> None:
         await self._settle()
+        self._drop()
+
+    def _drop(self) -> None:
+        self._stored_at = 0
         self._shelves.clear()
         self._merge.lanes.clear()
         self._sent.clear()

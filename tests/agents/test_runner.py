@@ -14,10 +14,12 @@ from agents.machine import Emit
 from agents.outputs import Outputs
 from agents.worker import PROCESSES
 from bus.errors import Fenced, Refused
+from bus.message import Partition
+from bus.partitioner import partition_for
 from schemas.envelope import to_us
 from tests.agents import births
 from tests.agents.crashes import MISSED, REQUEST, anomalies, open_cases
-from tests.agents.world import CATALOGUE, GROUP, World, decoded
+from tests.agents.world import CATALOGUE, GROUP, PARTITIONS, World, decoded
 
 
 @pytest.fixture
@@ -284,3 +286,37 @@ async def test_a_timer_whose_output_is_refused_neither_stops_the_worker_nor_the_
     await worker.step()
     assert len(world.stored(MISSED)) == 1
     assert "is parked: due (stage timer)" in caplog.text
+
+
+async def test_a_takeover_that_is_cut_short_confirms_no_outputs_that_nobody_has_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = world.worker(), world.worker()
+    await second.start()
+    births.notify(world, "birth-1")
+    await first.step()
+    births.register(world, "birth-1")
+
+    async def never(_emits: object) -> dict[str, tuple[int, int]]:
+        unsent: asyncio.Future[dict[str, tuple[int, int]]] = asyncio.get_running_loop().create_future()
+        return await unsent
+
+    monkeypatch.setattr(first.runner._outputs, "send", never)  # it dies before what it decides is sent
+    while first.runner._sending is None or first.runner._sending.done():
+        await first.step()
+    world.clock.advance(seconds=2)
+    here = partition_for(b"birth-1", PARTITIONS)
+    asked = iter([True, True])  # the group moves on when that partition has been taken over, and no other
+
+    async def floor(inputs: Sequence[Partition]) -> dict[Partition, int]:
+        return dict.fromkeys(inputs, 0)
+
+    with pytest.raises(Fenced, match="changed while"):
+        await second.runner.assigned(
+            [here, *(n for n in range(PARTITIONS) if n != here)], floor=floor, still_mine=lambda: next(asked, False)
+        )
+    await second.runner.handle()  # time passes for timers, too
+    third = world.worker()
+    await third.step()
+    await third.step()
+    assert len(world.stored(REQUEST)) == 1
