@@ -17,6 +17,7 @@ from typing import NamedTuple
 from bus.broker import launcher
 from bus.message import Outgoing, Partition, Record
 from bus.ports import TopicState
+from bus.topology import group_states
 from bus.transport.kafka_admin import KafkaAdmin
 from bus.transport.kafka_producer import KafkaProducer
 from bus.transport.kafka_reader import KafkaReader
@@ -53,16 +54,15 @@ class Cluster:
         self._admin.close()
         self._reader.close()
 
-    def create(self, *topics: str, compact: bool = False) -> None:
+    def create(self, *topics: str) -> None:
         """Create topics of `PARTITIONS` partitions whose records carry the broker's append time."""
-        config = {"message.timestamp.type": "LogAppendTime"} | ({"cleanup.policy": "compact"} if compact else {})
         for topic in topics:
-            self._admin.create(TopicState(topic, PARTITIONS, 1, config))
+            self._admin.create(_state(topic))
 
     def create_group_topics(self, group: str) -> None:
         """What a workflow worker's group needs of its own."""
-        self.create(f"{group}.cases", f"{group}.archive", f"{group}.parked", compact=True)
-        self.create(f"{group}.dead")
+        for topic in group_states(group, _state("")):
+            self._admin.create(topic)
 
     def ends(self, topic: str) -> dict[Partition, int]:
         """End offset per partition."""
@@ -135,3 +135,7 @@ def cpu_per_event_us(samples: Sequence[Sample]) -> float:
     if first.done == last.done:
         raise Void("it was over before two samples were taken: take more events")
     return (last.cpu_s - first.cpu_s) / (last.done - first.done) * 1e6
+
+
+def _state(topic: str) -> TopicState:
+    return TopicState(topic, PARTITIONS, 1, {"message.timestamp.type": "LogAppendTime"})

@@ -34,12 +34,12 @@ class Side:
     start: Callable[[Cluster, str], AbstractContextManager[Child]]
 
 
-def _ours(host: str) -> Callable[[Cluster, str], AbstractContextManager[Child]]:
+def _ours(host: str, program: str = "bus.cli.main") -> Callable[[Cluster, str], AbstractContextManager[Child]]:
     @contextmanager
     def start(cluster: Cluster, group: str) -> Iterator[Child]:
         ready = cluster.scratch / f"{group}.ready"
         words = ["--bootstrap", cluster.bootstrap, "worker", "run", "recorded", "--group", group, "--host", host]
-        with running("bus.cli.main", [*words, "--ready-file", str(ready)], cluster.scratch / f"{group}.log") as child:
+        with running(program, [*words, "--ready-file", str(ready)], cluster.scratch / f"{group}.log") as child:
             _await(ready.exists, child)
             yield child
 
@@ -65,6 +65,12 @@ def _await(holds: Callable[[], bool], child: Child) -> None:
 
 FAUST = Side("our worker, host faust", recorded.TOPIC, recorded.FOLLOWED, _ours("faust"))
 AIOKAFKA = Side("our worker, host aiokafka", recorded.TOPIC, recorded.FOLLOWED, _ours("aiokafka"))
+UNGUARDED = Side(
+    "our worker, host aiokafka, without its guards",
+    recorded.TOPIC,
+    recorded.FOLLOWED,
+    _ours("aiokafka", "tests.bench.unguarded"),
+)
 PLAIN_FAUST = Side("plain Faust", recorded.PLAIN_TOPIC, recorded.PLAIN_FOLLOWED, _plain_faust)
 
 

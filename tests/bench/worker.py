@@ -8,6 +8,7 @@ it lost something (each input must be answered exactly once).
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 from bus.message import Outgoing, Partition, Receipt
@@ -16,20 +17,27 @@ from bus.wiring import connect
 from tests.bench import recorded
 from tests.bench.cluster import PARTITIONS, Cluster, append, cpu_per_event_us
 from tests.bench.report import Bar, Report, Row, Say
-from tests.bench.sides import AIOKAFKA, FAUST, PLAIN_FAUST, Side, create_topics, fresh_group
+from tests.bench.sides import AIOKAFKA, FAUST, PLAIN_FAUST, UNGUARDED, Side, create_topics, fresh_group
 from tests.bench.statistics import Void, distinct, rate, ratios, spread
 
 NAME = "worker"
-SIDES = (FAUST, PLAIN_FAUST, AIOKAFKA)
+SIDES = (FAUST, PLAIN_FAUST, AIOKAFKA, UNGUARDED)
 TARGET = 3.0
+PRICE = 0.75  # of the unguarded worker's throughput, at least
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One run of one side."""
+    """One run of one side.
+
+    Args:
+        per_second: from the first follow-up to the last. cpu_us: CPU per event meanwhile.
+        whole: events a second from the worker's readiness on, which also counts what is decided before anything leaves.
+    """
 
     per_second: float
     cpu_us: float
+    whole: float
 
 
 def measure(cluster: Cluster, *, rounds: int, events: int, say: Say) -> Report:
@@ -47,7 +55,8 @@ def measure(cluster: Cluster, *, rounds: int, events: int, say: Say) -> Report:
         for side in SIDES:
             figure = _run(cluster, side, events)
             figures[side.name].append(figure)
-            say(f"worker {number + 1}/{rounds} {side.name}: {figure.per_second:.0f}/s, {figure.cpu_us:.0f} us CPU")
+            seen = f"{figure.per_second:.0f}/s ({figure.whole:.0f} since ready), {figure.cpu_us:.0f} us CPU"
+            say(f"worker {number + 1}/{rounds} {side.name}: {seen}")
     rates = {name: [figure.per_second for figure in found] for name, found in figures.items()}
     cpu = {name: [figure.cpu_us for figure in found] for name, found in figures.items()}
     rows, bars = [], []
@@ -56,8 +65,12 @@ def measure(cluster: Cluster, *, rounds: int, events: int, say: Say) -> Report:
         rows.append(Row(side.name, "events/s", spread(rates[side.name]), against, spread(cpu[side.name])))
         spared = spread(ratios(cpu[PLAIN_FAUST.name], cpu[side.name]))  # holds on a busy machine, too
         rows.append(Row(f"{side.name}: CPU of plain Faust over its own", "x", spared))
-        if side is not PLAIN_FAUST:
+        if side not in {PLAIN_FAUST, UNGUARDED}:
             bars.append(Bar(f"{side.name}, x plain Faust", against.median, TARGET, at_least=True))
+    whole = {side: [figure.whole for figure in figures[side.name]] for side in (AIOKAFKA, UNGUARDED)}
+    kept = spread(ratios(whole[AIOKAFKA], whole[UNGUARDED]))
+    rows.append(Row("with guards over without", "x", kept))
+    bars.append(Bar("throughput kept by the safe path", kept.median, PRICE, at_least=True))
     return Report(NAME, f"{events} events of {events // recorded.EVENTS_PER_CASE} cases, catching up", rows, bars)
 
 
@@ -78,10 +91,12 @@ def _run(cluster: Cluster, side: Side, events: int) -> Figure:
     before = cluster.ends(side.target)
     group = fresh_group(cluster, side)
     with side.start(cluster, group) as child:
+        ready = time.time()
         samples = cluster.await_follow_ups(side.target, before, events, child)
     records = cluster.since(side.target, before)
     try:
         distinct([recorded.answered(record) for record in records], events)
     except Void as void:
         raise Void(f"{side.name}: {void}") from None
-    return Figure(rate([record.timestamp for record in records]), cpu_per_event_us(samples))
+    stamps = [record.timestamp for record in records]
+    return Figure(rate(stamps), cpu_per_event_us(samples), events / (max(stamps) / 1_000 - ready))
