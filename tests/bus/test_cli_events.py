@@ -25,8 +25,8 @@ from bus.transport.kafka import KafkaTransport
 from bus.transport.memory import MemoryCluster
 from bus.wiring import connect
 from schemas.requests import RequestCreated
+from tests.bus.delivery import outgoing
 from tests.bus.support import CATALOGUE, TOPIC, NoteWritten, PlainCodec
-from tests.bus.test_consume import outgoing
 
 PLACE = Partition(TOPIC, 0)
 OPENER = partial(open_record, catalogue=CATALOGUE, codec=PlainCodec())
