@@ -37,6 +37,7 @@ _START_S = 120.0
 _FORMAT_S = 60.0
 _STOP_S = 30.0
 _PID_S = 10.0
+_GONE_S = 1.0
 __all__ = ["Cluster", "NodeStatus", "Status", "down", "free_port", "status", "up"]
 
 
@@ -180,6 +181,7 @@ def _launch(directory: Path, node: Node, *, path: Sequence[Path]) -> None:
 def _await(directory: Path, kept: Kept, *, progress: Progress) -> Status:
     """Wait until every node serves."""
     began = time.monotonic()
+    gone: dict[int, float] = {}
     while True:
         now = status(directory)
         # Every node must see all others, or a topic with three replicas could not be made yet.
@@ -187,8 +189,12 @@ def _await(directory: Path, kept: Kept, *, progress: Progress) -> Status:
             return now
         waited = time.monotonic() - began
         for node in now.nodes:
-            # No pid file yet: the shell that becomes the broker has not written it.
-            if node.state == "stale" or (node.state == "stopped" and waited > _PID_S):
+            # No pid file yet: the shell that becomes the broker has not written it. A stale one may be a shell that is
+            # becoming Java this very moment: Linux shows no command line meanwhile.
+            if node.state != "stale":
+                gone.pop(node.id, None)
+            ended = node.state == "stale" and waited - gone.setdefault(node.id, waited) > _GONE_S
+            if ended or (node.state == "stopped" and waited > _PID_S):
                 raise _failure(node)
         if waited > _START_S:
             late = min(now.nodes, key=lambda node: node.sees)

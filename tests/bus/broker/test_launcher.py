@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.broker import launcher, ports, probe, state
+from bus.broker import launcher, ports, probe, state, status
 from bus.broker.config import Node
 from bus.errors import BusError
 from schemas import names
@@ -72,6 +72,29 @@ def test_up_twice_starts_one_broker_and_down_twice_stops_it_once(directory: Path
     assert launcher.down(directory, progress=quiet) == 1
     assert launcher.down(directory, progress=quiet) == 0
     assert states(directory) == ["stopped"]
+
+
+def test_a_node_without_a_command_line_for_a_moment_has_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux shows none while a shell becomes Java."""
+    node = Node(1, 9092, 9093)
+
+    def looks(*told: tuple[status.NodeState, int]) -> None:
+        left = list(told)
+
+        def look(directory: Path) -> status.Status:
+            condition, sees = left.pop(0) if len(left) > 1 else left[0]
+            found = status.NodeStatus(1, node.address, condition, None, tmp_path / "server.log", sees)
+            return status.Status(directory, "c", (found,))
+
+        monkeypatch.setattr(launcher, "status", look)
+
+    looks(("starting", 0), ("stale", 0), ("starting", 0), ("stale", 0), ("running", 1))
+    assert launcher._await(tmp_path, state.Kept("c", (node,)), progress=quiet).running
+    looks(("stale", 0))
+    with pytest.raises(BusError, match="Node 1 ended while it started"):
+        launcher._await(tmp_path, state.Kept("c", (node,)), progress=quiet)
 
 
 @pytest.mark.kafka
