@@ -20,7 +20,14 @@ from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from agents.health import RELEASE, Pulse
-from agents.membership import HostSettings, end_when_membership_is_lost, floors, from_kafka, known_ends
+from agents.membership import (
+    HostSettings,
+    date_answers,
+    end_when_membership_is_lost,
+    floors,
+    from_kafka,
+    known_ends,
+)
 from agents.phases import take_over, take_unit
 from agents.runner import Runner
 from agents.unit import Fetched
@@ -158,6 +165,7 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         except kafka_errors.KafkaError as error:
             raise Unreachable(f"no broker answers at {s.bootstrap}: {error}.", remedy="Run `agencybus up`.") from error
         end_when_membership_is_lost(self._consumer)
+        date_answers(self._consumer)
         self._consumer.subscribe(topics=sorted(s.topics), listener=self)
 
     async def _take_over(self) -> None:

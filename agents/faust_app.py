@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from agents.health import Pulse
-from agents.membership import HostSettings, end_when_membership_is_lost, from_kafka, known_ends
+from agents.membership import HostSettings, date_answers, end_when_membership_is_lost, from_kafka, known_ends
 from agents.runner import Runner
 from agents.unit import Fetched
 from bus.errors import Refused
@@ -91,9 +91,10 @@ class UnitThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust 
         return consumer
 
     async def on_start(self) -> None:
-        """Connect, then watch for lost membership."""
+        """Connect, then watch for lost membership and for answers that are old."""
         await super().on_start()
         end_when_membership_is_lost(self._ensure_consumer())
+        date_answers(self._ensure_consumer())
 
     async def _fetch_records(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from bus.errors import Unreachable
 from bus.message import Partition, Record
 
 EXIT_MEMBERSHIP_LOST = 75  # EX_TEMPFAIL: the supervisor starts a clean process
+PROMPT_S = 0.5  # a fetch waits 0.2 s at the broker; with clocks 0.4 s apart still within the runner's grace of 1 s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,35 @@ def end_when_membership_is_lost(consumer: Any) -> None:
         os._exit(EXIT_MEMBERSHIP_LOST)
 
     coordinator.reset_generation = ended
+
+
+def date_answers(consumer: Any) -> None:
+    """Let an answer that was long under way tell of its topics only up to when it was asked for.
+
+    aiokafka dates each answer when it is read. A process that was stopped, or whose loop stood still, meanwhile would
+    then believe that nothing came in that time: it would call an event unopened whose opening stands on the topic, and
+    let a deadline pass before the event that met it. The fence does not see that when the pause is within the session.
+
+    Args:
+        consumer: an aiokafka consumer that has started.
+    """
+    from aiokafka import TopicPartition
+
+    fetcher = consumer._fetcher  # noqa: SLF001  # no public hook
+    answered = fetcher._proc_fetch_request  # noqa: SLF001
+
+    async def asked(assignment: Any, node: int, request: Any) -> Any:
+        at, begun = time.time_ns() // 1_000_000, time.monotonic()
+        found = await answered(assignment, node, request)
+        if time.monotonic() - begun > PROMPT_S:
+            for topic, places in request.topics:
+                for place in places:
+                    state = assignment.state_value(TopicPartition(topic, place[0]))
+                    if state is not None and state.timestamp is not None:
+                        state.timestamp = min(state.timestamp, at)
+        return found
+
+    fetcher._proc_fetch_request = asked  # noqa: SLF001
 
 
 async def floors(consumer: Any, inputs: Sequence[Partition]) -> dict[Partition, int]:

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from agents.membership import EXIT_MEMBERSHIP_LOST, end_when_membership_is_lost, floors, from_kafka
+from agents import membership
+from agents.membership import (
+    EXIT_MEMBERSHIP_LOST,
+    PROMPT_S,
+    date_answers,
+    end_when_membership_is_lost,
+    floors,
+    from_kafka,
+)
 from bus.errors import Unreachable
 from bus.message import Partition, Record
 
@@ -139,3 +147,25 @@ async def test_a_member_that_leaves_or_has_not_joined_yet_is_not_lost(exits: lis
         coordinator.reset_generation()
         assert coordinator.resets == 1
     assert exits == []
+
+
+@pytest.mark.parametrize(("took_s", "dated"), [(PROMPT_S / 2, False), (PROMPT_S * 10, True)])
+async def test_an_answer_that_was_long_under_way_tells_only_up_to_when_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, took_s: float, dated: bool
+) -> None:
+    seconds = [100.0]
+    clock = SimpleNamespace(monotonic=lambda: seconds[0], time_ns=lambda: int(seconds[0] * 1e9))
+    monkeypatch.setattr(membership, "time", clock)
+    state = SimpleNamespace(timestamp=None)
+
+    async def answered(assignment: Any, node: int, request: Any) -> str:
+        seconds[0] += took_s  # the process stood still meanwhile
+        state.timestamp = int(seconds[0] * 1000)  # as aiokafka dates it: when it is read
+        return "records"
+
+    fetcher = SimpleNamespace(_proc_fetch_request=answered)
+    date_answers(SimpleNamespace(_fetcher=fetcher))
+    request = SimpleNamespace(topics=[(A0.topic, [(A0.partition, 0)])])
+    assignment = SimpleNamespace(state_value=lambda tp: state if tp == A0 else None)
+    assert await fetcher._proc_fetch_request(assignment, 1, request) == "records"
+    assert state.timestamp == (100_000 if dated else int((100 + took_s) * 1000))

@@ -29,7 +29,7 @@ CASES = [
     *places(PLAN, code=3),
     *(case for case in places(DIFF, code=3) if case.name in ("missing", "directory")),
     _bytes("empty", b"", "is empty"),
-    _bytes("first half only", GOOD.encode()[: len(GOOD) // 2], "missing"),
+    _bytes("first half only", GOOD[: GOOD.rindex("\n", 0, len(GOOD) // 2)].encode(), "missing"),
     _bytes("cut in a bracket", GOOD.encode()[: GOOD.rindex("]")], "is not YAML", APPLY),
     _bytes("utf-16", GOOD.encode("utf-16"), "binary"),
     _bytes("utf-16 without a mark", GOOD.encode("utf-16-be"), "binary"),

@@ -16,6 +16,7 @@ import pytest
 from bus.broker import launcher, ports, probe, state, status
 from bus.broker.config import Node
 from bus.errors import BusError
+from bus.testing import eventually
 from schemas import names
 
 UP = """
@@ -187,10 +188,13 @@ def test_three_nodes_see_each_other_and_hold_three_replicas(kafka3: str) -> None
 
     admin = KafkaAdminClient(bootstrap_servers=kafka3)
     admin.create_topics([NewTopic(name="three", num_partitions=3, replication_factor=3)])
-    (described,) = admin.describe_topics(["three"])
+
+    def all_have_it() -> bool:  # the broker that is asked may hear of a new topic a moment later
+        (described,) = admin.describe_topics(["three"])
+        return {frozenset(part["replica_nodes"]) for part in described["partitions"]} == {frozenset({1, 2, 3})}
+
+    eventually(all_have_it)
     admin.close()
-    replicas = {frozenset(part["replica_nodes"]) for part in described["partitions"]}
-    assert replicas == {frozenset({1, 2, 3})}
 
 
 @pytest.mark.kafka
