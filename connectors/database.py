@@ -60,9 +60,16 @@ def open_database(url: str) -> Engine:
 
 def _open_postgresql(url: URL) -> Engine:
     try:
-        return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args={"timeout": _SOCKET_S})
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args={"timeout": _SOCKET_S})
     except ModuleNotFoundError:
         raise UsageError("The driver of PostgreSQL is an extra.", remedy="Install agencybus[sql].") from None
+    from connectors.postgres_connection import PostgresConnection  # the driver is an extra
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: object, _record: object, words: Sequence[Any], settings: Mapping[str, Any]) -> Any:
+        return PostgresConnection(*words, **settings)
+
+    return engine
 
 
 def _open_sqlite(url: URL) -> Engine:
