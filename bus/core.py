@@ -18,7 +18,7 @@ from bus.consume import Subscription, open_record
 from bus.errors import Refused, UsageError
 from bus.member import Member
 from bus.message import Outgoing, Partition
-from bus.middleware.dead_letter import DeadLetters, dead_topic
+from bus.middleware.dead_letter import DeadLetters
 from bus.middleware.dedupe import MemorySeen, Seen
 from bus.middleware.parking import parked_topic
 from bus.middleware.retry import Policy, policy_of
@@ -203,7 +203,7 @@ class Core:
         dead = DeadLetters(
             group=group,
             append=lambda place, records: run(self.producer.append(place, records)),
-            partitions=partial(self._dead_partitions, group, topics, run),
+            partitions=partial(self._dead_partitions, topics, run),
         )
         return Pipeline(
             opener=partial(open_record, catalogue=self.catalogue, codec=self.codec),
@@ -225,11 +225,11 @@ class Core:
             admin.close()
             reader.close()
 
-    def _dead_partitions(self, group: str, topics: Sequence[str], run: Run, topic: str) -> int:
+    def _dead_partitions(self, topics: Sequence[str], run: Run, topic: str) -> int:
         """Partitions of the dead-letter topic.
 
         One that is missing is made on the first letter: one partition (letters are few), kept for good, with as many
-        replicas as the first topic read.
+        replicas, and as many in sync, as the first topic read: a letter is as safe as the record it stands for.
         """
         try:
             return run(self.producer.partitions(topic))
@@ -237,7 +237,7 @@ class Core:
             admin = self.transport.admin()
             try:
                 like = admin.topics()[topics[0]]
-                admin.create(TopicState(dead_topic(group), 1, like.replication, {"retention.ms": "-1"}))
+                admin.create(TopicState(topic, 1, like.replication, {"retention.ms": "-1", **_in_sync(like)}))
             finally:
                 admin.close()
             return 1
@@ -251,10 +251,14 @@ def parked_state(topic: str, partitions: int, like: TopicState) -> TopicState:
         partitions: as many as the largest topic read has.
         like: one of the topics read; gives the replicas and how many must be in sync.
     """
-    insync = {key: like.config[key] for key in ("min.insync.replicas",) if key in like.config}
-    return TopicState(
-        topic, partitions, like.replication, {"cleanup.policy": "compact", "retention.ms": "-1", **insync}
-    )
+    config = {"cleanup.policy": "compact", "retention.ms": "-1", **_in_sync(like)}
+    return TopicState(topic, partitions, like.replication, config)
+
+
+def _in_sync(like: TopicState) -> dict[str, str]:
+    """How many replicas of `like` must be in sync, when it says so itself."""
+    key = "min.insync.replicas"
+    return {key: like.config[key]} if key in like.config else {}
 
 
 class ParkedRows:

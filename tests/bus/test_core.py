@@ -147,7 +147,7 @@ async def test_a_connection_that_fails_half_way_leaves_no_producer_behind() -> N
 @pytest.mark.parametrize("there", [False, True])
 def test_dead_letters_have_a_topic_like_the_input_that_keeps_them_until_someone_looks(*, there: bool) -> None:
     cluster = memory_cluster()
-    cluster.admin().create(TopicState(TOPIC, 3, 2))
+    cluster.admin().create(TopicState(TOPIC, 3, 3, {"min.insync.replicas": "2"}))
     if there:
         cluster.admin().create(TopicState("g.dead", 4, 1))
     put(cluster, Partition(TOPIC, 0), [Outgoing(b"c", b"junk")])
@@ -157,7 +157,8 @@ def test_dead_letters_have_a_topic_like_the_input_that_keeps_them_until_someone_
         assert [member.next(hand) for hand in member.hands()] == [None] * 3
         member.leave()
     made = cluster.topics["g.dead"]
-    assert made == (TopicState("g.dead", 4, 1) if there else TopicState("g.dead", 1, 2, {"retention.ms": "-1"}))
+    safe = TopicState("g.dead", 1, 3, {"retention.ms": "-1", "min.insync.replicas": "2"})
+    assert made == (TopicState("g.dead", 4, 1) if there else safe), "a letter is as safe as its record"
     assert sum(len(log) for place, log in cluster.logs.items() if place.topic == "g.dead") == 1
 
 
