@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import ClassVar
 
 from agents import case_log, trace
@@ -98,13 +99,9 @@ class Runner:
         Raises:
             Fenced: when `still_mine` turns False. Damaged, Unreachable.
         """
-        async with self._busy:
+        async with self._whole():
             await self._release()
-            try:
-                return await self._assigned(numbers, floor, still_mine)
-            except BaseException:
-                self._drop()  # half taken over: the next quiet moment would confirm outputs that nobody has sent
-                raise
+            return await self._assigned(numbers, floor, still_mine)
 
     async def _assigned(
         self, numbers: Sequence[int], floor: Floor, still_mine: Callable[[], bool]
@@ -138,8 +135,22 @@ class Runner:
 
     async def released(self) -> None:
         """Give up every partition; outputs under way are finished first (their decisions are durable)."""
-        async with self._busy:
+        async with self._whole():
             await self._release()
+
+    @asynccontextmanager
+    async def _whole(self) -> AsyncIterator[None]:
+        """One thing at a time, and what fails or is cut short is dropped whole.
+
+        A rebalance may come between a failure and the end of its process. It would confirm events that were taken off
+        their queues and never stored, or outputs that nobody has sent.
+        """
+        async with self._busy:
+            try:
+                yield
+            except BaseException:
+                self._drop()
+                raise
 
     async def _release(self) -> None:
         await self._settle()
@@ -186,7 +197,7 @@ class Runner:
         Raises:
             Hole, Fenced, Damaged, Unreachable, Refused; TimeoutError after `UNIT_S`.
         """
-        async with self._busy, asyncio.timeout(UNIT_S):
+        async with self._whole(), asyncio.timeout(UNIT_S):
             for fetched in fetches:
                 self._merge.add(fetched)
             limit = TAKE
@@ -197,7 +208,7 @@ class Runner:
 
     async def finish(self) -> None:
         """Wait for the outputs under way and note them as confirmed, so a clean restart repeats nothing."""
-        async with self._busy:
+        async with self._whole():
             await self._settle()
             if self._shelves:
                 await self._confirm()

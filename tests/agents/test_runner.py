@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -13,7 +13,7 @@ from agents.case_log import Marker, Stored
 from agents.machine import Emit
 from agents.outputs import Outputs
 from agents.worker import PROCESSES
-from bus.errors import Fenced, Refused
+from bus.errors import Fenced, Refused, Unreachable
 from bus.message import Partition
 from bus.partitioner import partition_for
 from schemas.envelope import to_us
@@ -319,4 +319,61 @@ async def test_a_takeover_that_is_cut_short_confirms_no_outputs_that_nobody_has_
     third = world.worker()
     await third.step()
     await third.step()
+    assert len(world.stored(REQUEST)) == 1
+
+
+async def test_a_unit_that_failed_confirms_no_event_that_nobody_has_taken(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    births.notify(world, "birth-1")
+    worker = world.worker()
+    await worker.start()
+
+    async def away(_batches: object) -> None:
+        raise Unreachable("the case log does not answer.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker.log, "append", away)
+        with pytest.raises(Unreachable):
+            await worker.step()
+    assert worker.runner.committable() == {}
+    await worker.runner.finish()  # a rebalance that has waited for the unit, before the process has ended
+    await worker.runner.released()
+    await world.worker().step()
+    assert "birth-1" in open_cases(world)
+
+
+@pytest.mark.parametrize("what", ["handle", "finish", "released", "assigned"])
+async def test_what_is_cut_short_while_outputs_are_under_way_confirms_none_of_them(
+    world: World, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    worker = world.worker()
+    births.notify(world, "birth-1")
+    await worker.step()
+    births.register(world, "birth-1")
+
+    async def never(_emits: object) -> dict[str, tuple[int, int]]:
+        await asyncio.Event().wait()
+        return {}
+
+    monkeypatch.setattr(worker.runner._outputs, "send", never)
+    while worker.runner._sending is None or worker.runner._sending.done():
+        await worker.step()
+    births.notify(world, "birth-2")
+    births.notify(world, "birth-3")
+
+    async def floor(inputs: Sequence[Partition]) -> dict[Partition, int]:
+        return dict.fromkeys(inputs, 0)
+
+    again: dict[str, Callable[[], Awaitable[object]]] = {
+        "handle": worker.step,
+        "finish": worker.runner.finish,
+        "released": worker.runner.released,
+        "assigned": lambda: worker.runner.assigned(range(PARTITIONS), floor=floor, still_mine=lambda: True),
+    }
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await again[what]()
+    await worker.runner.finish()  # a rebalance on the way out
+    await world.worker().step()
     assert len(world.stored(REQUEST)) == 1
