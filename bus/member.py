@@ -249,10 +249,9 @@ class Member:
 
     def _fence(self, partition: Partition) -> None:
         """Commit, so that a member that has lost its partition hears of it before it parks anything."""
-        if partition in self._reached:
-            self._done.setdefault(partition, self._reached[partition])
-        elif partition not in self._consumer.assignment():
-            raise Fenced(f"{partition.topic}[{partition.number}] belongs to another member now.")
+        if partition not in self._reached:  # nothing of it has been read yet: only what was parked before
+            self._reached[partition] = self._consumer.position(partition)
+        self._done.setdefault(partition, self._reached[partition])
         self._commit_done()
 
     def commit_if_due(self) -> None:

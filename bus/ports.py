@@ -67,8 +67,12 @@ class Consumer(Protocol):
         """Give no records of exactly these partitions until told otherwise; none that is owned anew is paused."""
         ...
 
+    def position(self, partition: Partition) -> int:
+        """The offset of the next record of `partition` to be given. Raises Fenced when it is not owned, Unreachable."""
+        ...
+
     def assignment(self) -> frozenset[Partition]:
-        """The partitions this member owns now."""
+        """The partitions this member owned when it polled last; a loss is heard at a poll or a commit."""
         ...
 
     def generation(self) -> int:

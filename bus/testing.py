@@ -236,6 +236,21 @@ class TransportContract:
         assert f"{name}-g" in admin.groups()
         admin.close()
 
+    def test_a_position_is_known_before_anything_is_read_and_only_of_what_is_owned(
+        self, transport: Transport, name: str
+    ) -> None:
+        part, other = self.make(transport, name, partitions=2)
+        put(transport, part, numbered(6))
+        admin = transport.admin()
+        admin.commit(f"{name}-g", {part: 6})
+        admin.close()
+        consumer = transport.consumer([name], group=f"{name}-g")
+        eventually(lambda: not consumer.poll(max_records=1, timeout=0.1) and bool(consumer.assignment()))
+        assert (consumer.position(part), consumer.position(other)) == (6, 0)
+        with expecting(Fenced):
+            consumer.position(Partition(name, 7))
+        consumer.close()
+
     def test_what_was_polled_but_not_committed_comes_again(self, transport: Transport, name: str) -> None:
         part = self.make(transport, name, partitions=1)[0]
         put(transport, part, numbered(3))
@@ -368,6 +383,7 @@ class TransportContract:
             return new.assignment() == frozenset(parts)
 
         eventually(taken)
+        assert old.position(parts[0]) == 2, "a member that does not poll has not heard of its loss"
         with expecting(Fenced):
             old.commit({parts[0]: 2})
         new.commit({parts[0]: 1})

@@ -15,9 +15,11 @@ from functools import partial
 from bus.errors import Fenced, Refused
 from bus.message import Partition, Record
 from bus.transport.durability import refuse_weak_consumer
-from bus.transport.kafka_client import asked, options, translated
+from bus.transport.kafka_client import asked, options, translated, unreachable
 from bus.transport.kafka_reader import to_record
 from bus.transport.rules import no_topic
+
+_ANSWER_MS = 10_000  # for the coordinator or a leader to answer
 
 
 class KafkaConsumer:
@@ -108,13 +110,11 @@ class KafkaConsumer:
 
         if not positions:
             return
-        lost = sorted(set(positions) - self.assignment())
-        if lost:
-            raise Fenced(f"{lost[0].topic}[{lost[0].number}] belongs to another member of {self._group} now.")
+        self._check_owned(*positions)
         offsets = {self._tp(p.topic, p.number): OffsetAndMetadata(at, "", -1) for p, at in positions.items()}
         with translated(self._bootstrap, f"commit for {self._group}"):
             try:
-                self._consumer.commit(offsets, timeout_ms=10_000)
+                self._consumer.commit(offsets, timeout_ms=_ANSWER_MS)
             except (
                 ke.CommitFailedError,
                 ke.RebalanceInProgressError,
@@ -123,6 +123,28 @@ class KafkaConsumer:
                 ke.FencedInstanceIdError,
             ) as error:
                 raise Fenced(f"Group {self._group} has given this member's partitions away.") from error
+
+    def _check_owned(self, *partitions: Partition) -> None:
+        lost = sorted(set(partitions) - self.assignment())
+        if lost:
+            raise Fenced(f"{lost[0].topic}[{lost[0].number}] belongs to another member of {self._group} now.")
+
+    def position(self, partition: Partition) -> int:
+        """The offset of the next record of `partition` to be given.
+
+        Raises:
+            Fenced: the partition is not this member's.
+            Unreachable: where it begins is not known yet, and the cluster does not say.
+        """
+        self._check_owned(partition)
+        doing = f"find where {self._group} reads {partition.topic}[{partition.number}]"
+        with translated(self._bootstrap, doing):
+            found: int | None = self._consumer.position(
+                self._tp(partition.topic, partition.number), timeout_ms=_ANSWER_MS
+            )
+        if found is None:
+            raise unreachable(self._bootstrap, doing)
+        return found
 
     def seek(self, positions: Mapping[Partition, int]) -> None:
         """Continue from these offsets; a partition that is not owned is passed over."""
@@ -143,7 +165,7 @@ class KafkaConsumer:
         return self._deals.count
 
     def assignment(self) -> frozenset[Partition]:
-        """The partitions this member owns now."""
+        """The partitions this member owned when it polled last."""
         return frozenset(Partition(tp.topic, tp.partition) for tp in self._consumer.assignment())
 
     def close(self) -> None:

@@ -164,6 +164,7 @@ class MemoryConsumer:
         if moved:
             self._cluster.changed.notify_all()
         if self._group.preparing:
+            self._positions = {}
             return False
         if self._generation != self._group.generation:
             self._generation = self._group.generation
@@ -197,10 +198,15 @@ class MemoryConsumer:
         with self._cluster.changed:
             self._positions.update({p: at for p, at in positions.items() if p in self._positions})
 
+    def position(self, partition: Partition) -> int:
+        """The offset of the next record to be given. Raises Fenced when the partition is not this member's."""
+        if partition not in self._positions:
+            raise Fenced(f"{partition.topic}[{partition.number}] belongs to another member of {self._group.name} now.")
+        return self._positions[partition]
+
     def assignment(self) -> frozenset[Partition]:
-        """The partitions this member owns now."""
-        with self._cluster.changed:
-            return self._group.owned.get(self, frozenset())
+        """The partitions this member owned when it polled last."""
+        return frozenset(self._positions)
 
     def pause(self, partitions: frozenset[Partition]) -> None:
         """Give no records of exactly these partitions until told otherwise."""

@@ -91,7 +91,8 @@ class CrashingRows(Rows):
         if world.rough and chance.random() < 0.02:
             raise Crash
         if place.topic == PARKED and any(r.value is not None and not is_command(r.key or b"") for r in records):
-            world.expect(Partition(TOPIC, place.number) in self.owner.consumer.assignment(), "a stranger parked")
+            mine = world.cluster.groups[GROUP].owned.get(self.owner.consumer, frozenset())
+            world.expect(Partition(TOPIC, place.number) in mine, "a stranger parked")
         if world.rough and chance.random() < 0.1:
             raise Unreachable("The broker is made to fail.")
         first = super().append(place, records)

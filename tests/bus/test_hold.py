@@ -354,6 +354,22 @@ def test_a_member_that_has_lost_its_partition_parks_nothing(cluster: MemoryClust
     assert PARKED not in cluster.topics
 
 
+def test_a_member_that_has_read_nothing_yet_hears_that_its_partition_is_lost_before_it_parks_an_entry_again(
+    cluster: MemoryCluster,
+) -> None:
+    store(cluster, "a1")
+    Desk(cluster).run(Handler(a1=ValueError()), until_s=10)
+    command(cluster, "release", key="a")
+    old, handler, new = Desk(cluster), Handler(a1=ValueError()), Handler()
+    for text, leave in old.walk(until_s=10):
+        if handler.tried == ["a1", "a1"]:
+            old.consumer.evict()  # paused in its handler; the release is obeyed by the next owner
+            Desk(cluster).run(new, until_s=5)
+        leave(handler, text)
+    assert new.handled == ["a1"]
+    assert waiting(cluster) == []
+
+
 def test_a_record_that_was_parked_before_its_offset_was_committed_is_not_parked_again(cluster: MemoryCluster) -> None:
     store(cluster, "a1", "a2")
     desk = Desk(cluster)

@@ -91,6 +91,10 @@ class FarConsumer:
         """In memory only."""
         self._inner.seek(positions)
 
+    def position(self, partition: Partition) -> int:
+        """In memory only."""
+        return self._inner.position(partition)
+
     def pause(self, partitions: frozenset[Partition]) -> None:
         """In memory only."""
         self._inner.pause(partitions)

@@ -48,6 +48,9 @@ class _Client:
     def seek(self, place: Any, offset: int) -> None:
         self.calls.append(("seek", (tuple(place), offset)))
 
+    def position(self, place: Any, timeout_ms: int) -> int | None:
+        return None
+
     def close(self, **options: object) -> None:
         self.calls.append(("close", options["autocommit"]))
 
@@ -123,6 +126,13 @@ def test_a_seek_passes_over_what_is_not_owned(member: Callable[[_Client], KafkaC
     client = _Client()
     member(client).seek({PLACE: 3, Partition(PLACE.topic, 1): 7})
     assert [call for call in client.calls if call[0] == "seek"] == [("seek", ((PLACE.topic, 0), 3))]
+
+
+def test_a_position_that_the_cluster_does_not_tell_in_time_is_an_outage(
+    member: Callable[[_Client], KafkaConsumer],
+) -> None:
+    with pytest.raises(Unreachable, match=r"find where g reads t\.a\.b\.v1\[0\]"):
+        member(_Client()).position(PLACE)
 
 
 @pytest.fixture
