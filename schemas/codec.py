@@ -23,6 +23,7 @@ from schemas.catalogue import Catalogue
 from schemas.errors import EventRefused, Poison, SchemaRefused, UnknownType
 from schemas.event import Event
 from schemas.reader import compile_reader
+from schemas.validator import validator_of
 from schemas.writer import compile_writer
 
 MAX_VALUE = 256 * 1024  # bytes with frame; larger things travel by reference (research/trust.md section 4)
@@ -159,7 +160,7 @@ class Codec:
             number=number,
             write=compile_writer(shape)[0],
             read=compile_reader(shape)[0],
-            validator=model.__pydantic_validator__,  # type: ignore[arg-type]  # pydantic may wrap it for plug-ins
+            validator=validator_of(model),
         )
         return plan
 

@@ -246,7 +246,12 @@ class _Walk:
                 raise _Stop(Fault(path, at, "a decimal is too long"))
             end = self._enough(path, at + 1, first >> 1)
             return Spot(
-                path, at, end, self._try(lambda d, a: (reader.money(d[a + 1 : end], shape.scale), a), path, at)[0]
+                path,
+                at,
+                end,
+                self._try(lambda d, a: (reader.money(d[a + 1 : end], shape.scale, 10**shape.precision), a), path, at)[
+                    0
+                ],
             )
         assert isinstance(shape, Leaf)
         if shape.kind == "boolean":

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, Field
 
 
-def _to_utc(moment: datetime) -> datetime:
+def to_utc(moment: datetime) -> datetime:
     """Bring a time to UTC, which is what the bytes carry (Avro timestamp-micros)."""
     if moment.tzinfo is UTC:  # what the codec reads: nothing to do on the hot path
         return moment
@@ -23,7 +23,7 @@ def _to_utc(moment: datetime) -> datetime:
         raise ValueError("lies outside the years 1 to 9999 in UTC") from None
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+Moment = Annotated[AwareDatetime, AfterValidator(to_utc)]
 """A point in time with a zone, kept in UTC with microseconds."""
 
 PersonRef = Annotated[str, Field(min_length=4, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9:-]*$")]

@@ -8,6 +8,7 @@ end are silently short in Python; every such read leaves the place beyond the en
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -26,6 +27,8 @@ _MOST_DAYS = 4096
 _STEPS = tuple(1 + (byte >> 1) if byte < 128 and not byte & 1 else 0 for byte in range(256))  # over a short text
 _SMALL = tuple((byte >> 1) ^ -(byte & 1) if byte < 128 else None for byte in range(256))  # the number in one byte
 _FLAGS = (False, True)
+_UUID_LENGTH = 36
+_UUID_TEXT = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch  # what str() of a UUID gives
 
 
 def read_day(data: bytes, at: int) -> tuple[date, int]:
@@ -51,22 +54,23 @@ def read_text(data: bytes, at: int) -> tuple[str, int]:
     return data[at : at + size].decode(), at + size
 
 
-def money(raw: bytes, scale: int) -> Decimal:
-    """Decode the digits of a decimal. Raises Poison when they are not in the writer's form."""
+def money(raw: bytes, scale: int, limit: int) -> Decimal:
+    """Decode the digits of a decimal below `limit`. Raises Poison when they are more or not in the writer's form."""
     unscaled = int.from_bytes(raw, "big", signed=True)
+    if not -limit < unscaled < limit:
+        raise Poison("a decimal has more digits than its schema says")
     if len(raw) != (unscaled.bit_length() + 8) >> 3:
         raise Poison("a decimal is not in its shortest form")
     return Decimal(unscaled).scaleb(-scale, EXACT)
 
 
 def read_uuid(data: bytes, at: int) -> tuple[UUID, int]:
-    """Decode a UUID. Raises Poison when its text is not the one canonical form, ValueError when it is none."""
-    size, at = read_size(data, at)
-    text = data[at : at + size].decode()
-    value = UUID(text)
-    if str(value) != text:
+    """Decode a UUID. Raises Poison when its text is not the one canonical form."""
+    end = at + 1 + _UUID_LENGTH
+    text = data[at + 1 : end]
+    if data[at] != 2 * _UUID_LENGTH or _UUID_TEXT(text) is None:
         raise Poison("a UUID is not in its canonical form")
-    return value, at + size
+    return UUID(int=int(text.replace(b"-", b""), 16)), end
 
 
 def compile_reader(group: Group) -> tuple[Callable[[bytes, int], dict[str, Any]], str]:
@@ -127,7 +131,7 @@ class _Reader(Source):
                 self.put(f"{name} = member_{name}[data[at]]", depth)
                 self.put("at += 1", depth)
             case Money():
-                self._money(shape.scale, name, depth)
+                self._money(shape, name, depth)
             case Leaf(kind):
                 self._leaf(kind, name, depth)
         return name
@@ -173,7 +177,7 @@ class _Reader(Source):
         self.put("else:", depth)
         self.put(f"{name}, at = data[at + 1:{name}].decode(), {name}", depth + 1)
 
-    def _money(self, scale: int, name: str, depth: int) -> None:
+    def _money(self, shape: Money, name: str, depth: int) -> None:
         """Read a decimal: 28 digits take 12 bytes, so its length is one byte, even, below 32."""
         self.put(f"{name} = data[at]", depth)
         self.put(f"if {name} > 31 or {name} & 1:", depth)
@@ -181,7 +185,7 @@ class _Reader(Source):
         self.put("at += 1", depth)
         self.put(f"{name} >>= 1", depth)
         self.put(f"at += {name}", depth)
-        self.put(f"{name} = money(data[at - {name}:at], {scale})", depth)
+        self.put(f"{name} = money(data[at - {name}:at], {shape.scale}, {10**shape.precision})", depth)
 
     def _leaf(self, kind: str, name: str, depth: int) -> None:
         match kind:

@@ -40,7 +40,15 @@ def test_a_day_outside_the_calendar_is_an_error_the_codec_knows(days: int) -> No
 @pytest.mark.parametrize("raw", [b"", b"\x00\x01", b"\xff\xff", b"\x00\x00"])
 def test_a_decimal_with_spare_bytes_is_poison(raw: bytes) -> None:
     with pytest.raises(Poison):
-        money(raw, 2)
+        money(raw, 2, 1000)
+
+
+@pytest.mark.parametrize("unscaled", [1000, -1000])
+def test_a_decimal_with_more_digits_than_its_schema_says_is_poison(unscaled: int) -> None:
+    raw = unscaled.to_bytes(2, "big", signed=True)
+    assert abs(money(raw, 2, 1001)) == 10
+    with pytest.raises(Poison):
+        money(raw, 2, 1000)
 
 
 @pytest.mark.parametrize(
