@@ -83,7 +83,6 @@ class World:
             admin.create(TopicState(name, partitions, 1, {"message.timestamp.type": "LogAppendTime"}))
         for kind in ("cases", "parked"):
             admin.create(TopicState(f"{self.group}.{kind}", partitions, 1, {"cleanup.policy": "compact"}))
-        admin.create(TopicState(f"{self.group}.parked", partitions, 1, {"cleanup.policy": "compact"}))
         for kind in ("archive", "dead"):
             admin.create(TopicState(f"{self.group}.{kind}", partitions, 1))
         admin.close()

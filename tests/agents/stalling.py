@@ -1,13 +1,13 @@
 """A worker process that stalls at its first event in the way it is told, watched as a real one is.
 
-Run by `test_stalls`: ``python -m tests.agents.stalling BOOTSTRAP AGENCY HOST loop|unit|commit|none``. It writes its
-health port to stdout. Its limits are short, so that a test need not wait for a worker's own.
+Forked by `test_stalls`: ``loop``, ``unit`` or ``commit`` stalls, ``stop`` is a unit that stalls and is told to stop,
+``none`` works. It writes its health port to stdout. The limit under test is short, so that a test need not wait for a
+worker's own; the others are a worker's, so that a slow machine reaches none of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -21,7 +21,13 @@ from agents.runner import Runner
 from bus.message import Partition
 from tests.agents.harness import SESSION_MS, World, host_class, runner_of
 
-LIMITS = Limits(loop_late=0.5, loop_end=2, busy_late=0.5, busy_end=2.5, commit_late=0.5, commit_end=3, drain=2)
+LIMITS = {
+    "loop": Limits(loop_late=0.3, loop_end=1.5),
+    "unit": Limits(busy_late=0.3, busy_end=1.5),
+    "commit": Limits(commit_late=0.3, commit_end=2.5),
+    "stop": Limits(busy_late=0.3, drain=1),
+    "none": Limits(),
+}
 
 
 def stalling(how: str) -> type[Runner]:
@@ -35,7 +41,7 @@ def stalling(how: str) -> type[Runner]:
                 Stalling.stalled = True
                 if how == "loop":
                     time.sleep(60)  # noqa: ASYNC251  # the fault under test
-                if how == "unit":
+                if how in {"unit", "stop"}:
                     await asyncio.Event().wait()
             await super().handle(*fetches)
 
@@ -45,7 +51,7 @@ def stalling(how: str) -> type[Runner]:
     return Stalling
 
 
-async def _work(bootstrap: str, agency: str, host_name: str, how: str) -> None:
+async def _work(bootstrap: str, agency: str, host_name: str, how: str, session_ms: int) -> None:
     world = World(bootstrap, agency)
     pulse = Pulse(time.monotonic)
     loop = asyncio.get_running_loop()
@@ -54,8 +60,8 @@ async def _work(bootstrap: str, agency: str, host_name: str, how: str) -> None:
     def stop() -> None:
         loop.call_soon_threadsafe(hosts[0].stop)
 
-    dog = watchdog.Watchdog(pulse, LIMITS, stop=stop)
-    server = HealthServer(pulse, LIMITS, port=0)
+    dog = watchdog.Watchdog(pulse, LIMITS[how], stop=stop)
+    server = HealthServer(pulse, LIMITS[how], port=0)
 
     async def beat() -> None:
         while True:
@@ -67,7 +73,7 @@ async def _work(bootstrap: str, agency: str, host_name: str, how: str) -> None:
             bootstrap=bootstrap,
             group=world.group,
             topics=runner.inputs,
-            session_timeout_ms=SESSION_MS,
+            session_timeout_ms=session_ms,
             heartbeat_ms=500,
         )
 
@@ -85,16 +91,17 @@ async def _work(bootstrap: str, agency: str, host_name: str, how: str) -> None:
         server.close()
 
 
-def main() -> None:
-    """One worker."""
+def work(*, bootstrap: str, agency: str, host: str, how: str, session_ms: int = SESSION_MS) -> int:
+    """One worker; its exit code.
+
+    Args:
+        bootstrap: the broker. agency: of the world. host: faust or aiokafka. how: see the module.
+        session_ms: after which the group gives away what it had.
+    """
     watchdog.hold_signals()
     try:
-        asyncio.run(_work(*sys.argv[1:5]))
+        asyncio.run(_work(bootstrap, agency, host, how, session_ms))
     except Exception as error:  # noqa: BLE001  # whatever it is ends the process, as in `agents.cli_worker`
         sys.stderr.write(f"worker: {type(error).__name__}: {error}\n")
-        sys.stderr.flush()
-        os._exit(1)
-
-
-if __name__ == "__main__":
-    main()
+        return 1
+    return 0
