@@ -135,12 +135,14 @@ class Hold:
         self.settle(attempt)
 
     def _queue(self, partition: Partition, entries: list[Entry]) -> None:
+        if not entries:
+            return
+        self._fence(partition)
         kept = [entry for entry in entries if fits(entry)]
         for entry in entries:
             if not fits(entry):
                 self.pipeline.bury(entry.record, entry.failure)
         if kept:
-            self._fence(partition)
             self.store.write(kept)
 
     def _behind(self, parking: Parking, record: Record) -> Entry:

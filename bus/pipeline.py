@@ -139,8 +139,9 @@ class Pipeline:
         return self._verdict(attempt, failure)
 
     def _verdict(self, attempt: Attempt, failure: Failure) -> Park | Bury:
-        mode = Mode.KEY if self.policy.ordered and attempt.message.record.key is not None else Mode.ALONE
-        if failure.kind is Kind.REFUSED and self.policy.refused == "park":
+        keyed = attempt.message.record.key is not None
+        mode = Mode.KEY if self.policy.ordered and keyed else Mode.ALONE
+        if failure.kind is Kind.REFUSED and self.policy.refused == "park" and keyed:
             return Park(failure, mode)
         if failure.kind is not Kind.BUG:
             return Bury(failure)

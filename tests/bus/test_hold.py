@@ -238,6 +238,16 @@ def test_a_policy_may_park_what_a_rule_refuses(cluster: MemoryCluster) -> None:
     assert waiting(cluster) == ["a1!", "a2"]
 
 
+def test_what_a_rule_refuses_is_a_dead_letter_when_it_has_no_key_by_which_it_could_be_let_go(
+    cluster: MemoryCluster,
+) -> None:
+    cluster.store(PLACE, [replace(outgoing("a1"), key=None)])
+    desk = Desk(cluster, policy=replace(QUICK, refused="park"))
+    desk.run(Handler(a1=Refused("the fee is not paid yet")), until_s=10)
+    assert waiting(cluster) == []
+    assert [letter["dead_kind"] for letter in desk.letters()] == [b"refused"]
+
+
 def test_where_order_does_not_matter_the_record_alone_is_tried_later_and_at_last_buried(
     cluster: MemoryCluster,
 ) -> None:
@@ -368,6 +378,24 @@ def test_a_member_that_has_read_nothing_yet_hears_that_its_partition_is_lost_bef
         leave(handler, text)
     assert new.handled == ["a1"]
     assert waiting(cluster) == []
+
+
+def test_a_member_that_has_lost_its_partition_makes_no_letter_of_what_is_too_large_to_queue(
+    cluster: MemoryCluster,
+) -> None:
+    store(cluster, "a1")
+    Desk(cluster).run(Handler(a1=ValueError()), until_s=10)
+    store(cluster, "b1")
+    large = outgoing("a2", case="a")
+    cluster.store(PLACE, [replace(large, headers=(*large.headers, ("x", b"h" * 949_500)))])
+    old, handler, new = Desk(cluster), Handler(), Handler()
+    for text, leave in old.walk(until_s=10):
+        old.consumer.evict()
+        command(cluster, "release", key="a")
+        Desk(cluster).run(new, until_s=5)
+        leave(handler, text)
+    assert new.handled == ["a1", "b1", "a2"]
+    assert old.letters() == []
 
 
 def test_a_record_that_was_parked_before_its_offset_was_committed_is_not_parked_again(cluster: MemoryCluster) -> None:
