@@ -7,12 +7,17 @@ ever, and an outage that is taken for the record's fault.
 
 from __future__ import annotations
 
+import errno
+import socket
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
 from bus.errors import BusError, OutcomeUnknown, Refused, Unreachable, UsageError
 from schemas.errors import SchemaSideError
+
+# Python has no class of its own for these outages, and a client library may let them through as they are.
+_NO_WAY_THERE = {errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 
 
 class Kind(StrEnum):
@@ -26,7 +31,9 @@ class Kind(StrEnum):
 
 def classify(error: BaseException) -> Kind:
     """The kind of an error that a handler or the decoding of a record raised."""
-    if isinstance(error, (Unreachable, OutcomeUnknown, ConnectionError, TimeoutError)):
+    if isinstance(error, (Unreachable, OutcomeUnknown, ConnectionError, TimeoutError, socket.gaierror)):
+        return Kind.UNREACHABLE
+    if isinstance(error, OSError) and error.errno in _NO_WAY_THERE:
         return Kind.UNREACHABLE
     if isinstance(error, SchemaSideError):
         return Kind.INVALID
@@ -75,7 +82,7 @@ class Policy:
             a dead letter; so does every record without a key, which has no order to keep.
         retry: the tries in place that come first.
         refused: what becomes of a record that a rule of the handler refuses: a ``dead`` letter, or it is parked
-            (``park``) until an operator has made the rule pass.
+            (``park``) until an operator has made the rule pass and lets its key go; one without a key is a letter.
         budget_s: seconds after which an unreachable dependency is an alarm and the subscription is not ready. The
             record is kept and tried on.
         delay_s: unordered: seconds until the first later try; it doubles. delay_cap_s: the longest.

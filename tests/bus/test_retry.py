@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +19,11 @@ from schemas.errors import EnvelopeRefused, Poison, UnknownType
         (OutcomeUnknown("x", event_id="e"), Kind.UNREACHABLE),
         (ConnectionRefusedError(), Kind.UNREACHABLE),
         (TimeoutError(), Kind.UNREACHABLE),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), Kind.UNREACHABLE),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), Kind.UNREACHABLE),
+        (OSError(errno.EHOSTDOWN, "Host is down"), Kind.UNREACHABLE),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), Kind.UNREACHABLE),
+        (FileNotFoundError(errno.ENOENT, "No such file"), Kind.BUG),
         (Poison("x"), Kind.INVALID),
         (EnvelopeRefused("ce_id", "x"), Kind.INVALID),
         (UnknownType("x"), Kind.INVALID),
