@@ -32,8 +32,8 @@ class Deadline:
         self._monotonic = monotonic
         self._changed = threading.Condition()
         self._running: tuple[float, int, str] | None = None  # since when, in which thread, at what
+        self._told: object = None  # the one of `_running` that there has been an alarm about
         self._over = False
-        self.late = False
 
     def __enter__(self) -> Self:
         if self._seconds is None:
@@ -48,6 +48,12 @@ class Deadline:
             self._over = True
             self._changed.notify()
 
+    @property
+    def late(self) -> bool:
+        """Whether a handler is running that there has been an alarm about."""
+        running = self._running
+        return running is not None and running is self._told
+
     def begin(self, what: str) -> None:
         """A handler starts in the calling thread.
 
@@ -59,7 +65,6 @@ class Deadline:
     def end(self) -> None:
         """The handler is through."""
         self._running = None
-        self.late = False
 
     def _watch(self) -> None:
         assert self._seconds is not None
@@ -71,9 +76,11 @@ class Deadline:
     def look(self) -> None:
         """Raise the alarm once if the running handler is late."""
         running = self._running
-        if running is None or self.late or self._seconds is None or self._monotonic() - running[0] < self._seconds:
+        if running is None or running is self._told or self._seconds is None:
             return
-        self.late = True
+        if self._monotonic() - running[0] < self._seconds:
+            return
+        self._told = running
         frame = sys._current_frames().get(running[1])  # noqa: SLF001  # the interpreter's only way to ask
         stack = "".join(traceback.format_stack(frame)) if frame is not None else "(its thread has ended)"
         _log.error("the handler has had %s for more than %g s; it is at\n%s", running[2], self._seconds, stack)

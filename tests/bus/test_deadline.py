@@ -58,6 +58,24 @@ def test_a_handler_that_ends_in_time_or_at_last_is_not_late_any_more() -> None:
     assert not deadline.late
 
 
+def test_an_alarm_that_comes_as_its_handler_ends_leaves_nothing_late_behind() -> None:
+    deadline: Deadline
+    asked = 0
+
+    def ending() -> float:
+        """The handler ends between the watcher's look at it and what the watcher says."""
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            deadline.end()
+        return 100.0 * asked
+
+    deadline = Deadline(60, monotonic=ending)
+    deadline.begin("x")
+    deadline.look()
+    assert not deadline.late
+
+
 def test_a_thread_of_its_own_watches_as_long_as_the_block_lasts() -> None:
     def watchers() -> int:
         return sum(thread.name == "agencybus-deadline" for thread in threading.enumerate())
