@@ -40,6 +40,7 @@ class Hand:
     owed: Callable[[], None] | None = None  # must be stored before anything else of the partition
     resume_at: float = 0.0  # monotonic seconds; until then the partition backs off
     failures: int = 0  # stores in a row that could not be reached
+    failing_since: float = 0.0  # monotonic seconds of the first of them
     overdue: bool = False
     tries: int = 0  # since the last poll
 
@@ -230,14 +231,16 @@ class Member:
         try:
             work()
         except (Unreachable, OutcomeUnknown) as error:
+            policy, now = self._pipeline.policy, self._monotonic()
+            hand.failing_since = hand.failing_since if hand.failures else now
             hand.failures += 1
-            pause = self._pipeline.policy.retry.pause_s(hand.failures, self._pipeline.chance())
-            hand.resume_at = self._monotonic() + pause
+            pause = policy.retry.pause_s(hand.failures, self._pipeline.chance())
+            self._back_off(hand, Again(pause, now - hand.failing_since >= policy.budget_s))
             _log.warning("%s %s waits, and nothing of it is acknowledged.", error, hand)
         except Fenced as error:
             self._lose(error)
         else:
-            hand.failures = 0
+            hand.failures, hand.overdue = 0, False
             return True
         return False
 

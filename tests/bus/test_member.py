@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from bus import member
-from bus.errors import Fenced, Unreachable, UsageError
+from bus.errors import Fenced, Refused, Unreachable, UsageError
 from bus.member import Member
 from bus.message import Partition
 from bus.middleware.dedupe import MemorySeen
@@ -256,6 +256,29 @@ def test_a_member_without_partitions_or_with_an_outage_beyond_its_budget_is_not_
     made.next(hand)
     made.handled(hand)
     assert made.ready
+
+
+def test_a_store_that_is_away_beyond_the_budget_is_an_alarm_too(
+    cluster: MemoryCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(cluster, PLACE, "a0")
+    made, desk = a_member(cluster)
+    desk.rows.away = lambda place: desk.time.seconds < 400
+    made.poll()
+    (hand, _) = made.hands()
+    made.next(hand)
+    made.failed(hand, Refused("no"), where="")
+    assert made.ready
+    desk.time.seconds = 301
+    made.poll()
+    made.next(hand)
+    assert not made.ready
+    assert sum("longer than its budget" in line for line in caplog.messages) == 1
+    desk.time.seconds = 401
+    made.poll()
+    made.next(hand)
+    assert made.ready
+    assert len(desk.letters()) == 1
 
 
 def test_a_member_that_owns_nothing_of_a_partition_does_not_park_on_it(cluster: MemoryCluster) -> None:
