@@ -54,6 +54,7 @@ class KafkaConsumer:
         self._group = group
         self._tp = kafka.TopicPartition
         self._deals = _Deals()
+        self._rewound = 0  # the rebalance after which every partition was last set back to its commit
         kafka.ConsumerRebalanceListener.register(_Deals)  # a base class would load the client with this module
         with translated(bootstrap, f"join group {group}"):
             self._consumer = kafka.KafkaConsumer(
@@ -81,11 +82,11 @@ class KafkaConsumer:
 
     def poll(self, *, max_records: int, timeout: float) -> list[Record]:
         """Up to `max_records` records, waiting at most `timeout` seconds for the first."""
-        before = self._deals.count
         with translated(self._bootstrap, f"read as {self._group}"):
             found = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=max_records)
-            if self._deals.count != before:
+            if (deal := self._deals.count) != self._rewound:
                 self._rewind()
+                self._rewound = deal  # only now: what has failed half-way is done again
                 return []
         return [to_record(record) for records in found.values() for record in records]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import kafka.errors as ke
@@ -28,12 +29,34 @@ class _Client:
         self.calls: list[tuple[str, Any]] = []
         self.options: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
+        self.deal = False  # partitions are dealt out at the next poll
+        self.silent = False  # the coordinator is
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         return {0} if topic in self.topics else None
 
-    def subscribe(self, topics: list[str], listener: object) -> None:
+    def subscribe(self, topics: list[str], listener: Any) -> None:
         self.calls.append(("subscribe", topics))
+        self.listener = listener
+
+    def poll(self, **_: object) -> dict[Any, list[Any]]:
+        import kafka
+
+        if self.deal:
+            self.deal = False
+            self.listener.on_partitions_assigned(self.assignment())
+        place = kafka.TopicPartition(PLACE.topic, PLACE.number)
+        told = {"topic": PLACE.topic, "partition": 0, "offset": 9, "timestamp": 0}
+        return {place: [SimpleNamespace(**told, key=None, value=b"", headers=[])]}
+
+    def committed(self, _: Any) -> int:
+        if self.silent:
+            raise ke.KafkaTimeoutError
+        return 3
+
+    def positions(self) -> list[Any]:
+        """What was sought, in order."""
+        return [said for call, said in self.calls if call == "seek"]
 
     def assignment(self) -> set[Any]:
         import kafka
@@ -147,6 +170,23 @@ def place(transport: KafkaTransport, fresh: Callable[[str], str]) -> Partition:
     admin.create(TopicState(name, 1, 1))
     admin.close()
     return Partition(name, 0)
+
+
+def test_partitions_whose_commit_cannot_be_asked_for_after_a_rebalance_are_set_back_at_the_next_poll(
+    member: Callable[[_Client], KafkaConsumer],
+) -> None:
+    client = _Client()
+    consumer = member(client)
+    client.deal = True
+    client.silent = True
+    with pytest.raises(Unreachable):
+        consumer.poll(max_records=1, timeout=0)
+    assert client.positions() == []
+    client.silent = False
+    assert consumer.poll(max_records=1, timeout=0) == []
+    assert client.positions() == [((PLACE.topic, 0), 3)]
+    assert [record.offset for record in consumer.poll(max_records=1, timeout=0)] == [9]
+    assert client.positions() == [((PLACE.topic, 0), 3)], "once for each rebalance"
 
 
 @pytest.mark.kafka
