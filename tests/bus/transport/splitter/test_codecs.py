@@ -62,6 +62,14 @@ def test_several_frames_or_members_in_a_row_are_one_payload_under_one_cap() -> N
             codecs.decompress(codec, packed, 1999)
 
 
+@pytest.mark.parametrize("codec", [codecs.GZIP, codecs.LZ4])
+def test_so_many_streams_in_a_row_that_copying_their_rest_would_take_seconds_are_refused(codec: int) -> None:
+    packed = PACK[codec](b"a")
+    assert codecs.decompress(codec, packed * 100, MIB) == b"a" * 100
+    with pytest.raises(Malformed, match="compression"):
+        codecs.decompress(codec, packed * 101, MIB)
+
+
 @pytest.mark.parametrize("codec", sorted(PACK))
 def test_every_cut_of_a_payload_is_refused_and_none_unpacks_to_its_beginning(codec: int) -> None:
     packed = PACK[codec](b"".join(b"%d" % i for i in range(20_000)))
