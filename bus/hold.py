@@ -147,7 +147,7 @@ class Hold:
 
     def _behind(self, parking: Parking, record: Record) -> Entry:
         now = self.pipeline.clock.now()
-        head = parking.queue(record.topic, record.key)[0].failure
+        head = next(parking.queue(record.topic, record.key)).failure
         failure = Failure(stage=QUEUED, kind=head.kind, error=head.error, attempt=0, first=now, last=now)
         return Entry(record=record, failure=failure)
 

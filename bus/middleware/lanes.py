@@ -72,9 +72,9 @@ class Parking:
         """Whether a record of this topic and key has to queue behind others."""
         return self._lane(topic, key) in self._lanes
 
-    def queue(self, topic: str, key: bytes | None) -> tuple[Entry, ...]:
-        """The entries of a held key, first to be handled first."""
-        return tuple(self._entries[order[3]] for order in self._lanes.get(self._lane(topic, key), ()))
+    def queue(self, topic: str, key: bytes | None) -> Iterator[Entry]:
+        """The entries of a held key, first to be handled first; none is looked at before it is asked for."""
+        return (self._entries[order[3]] for order in self._lanes.get(self._lane(topic, key), ()))
 
     def next(self, now: datetime) -> Entry | None:
         """One entry to be tried now (or given up, see `dropped`), the longest due first; None when all have to wait."""

@@ -72,6 +72,15 @@ def test_in_one_topic_the_offset_is_the_order_whatever_the_writer_s_clock_says()
     assert [e.record.offset for e in desk.queue(TOPIC, b"k")] == [3, 4]
 
 
+def test_the_first_of_a_long_queue_is_told_without_a_look_at_the_others() -> None:
+    desk = Desk()
+    desk.park(failed(3), queued(4))
+    walk = desk.queue(TOPIC, b"k")
+    assert next(walk) == failed(3)
+    desk.settle(queued(4))
+    assert list(walk) == []
+
+
 def test_a_release_hands_the_queue_over_in_order_until_the_next_failure() -> None:
     desk = Desk()
     desk.park(failed(3), queued(4), queued(5))

@@ -153,4 +153,4 @@ def test_operators_and_the_group_itself_see_the_same_queues(done: list[tuple[int
     found = held(cluster)
     assert sum(len(one.rows) for one in found) == len(parking)
     for lane in found:
-        assert tuple(r.entry for r in lane.rows) == parking.queue(TOPIC, lane.key)
+        assert [r.entry for r in lane.rows] == list(parking.queue(TOPIC, lane.key))
