@@ -34,11 +34,11 @@ class Slow:
         return {A: 7}
 
 
-async def over(runner: Any, pulse: Pulse, *, mine: bool = True) -> dict[Partition, int]:
+async def over(runner: Any, pulse: Pulse, *, mine: bool = True, limit_s: float = 0.05) -> dict[Partition, int]:
     async def floor(_: object) -> dict[Partition, int]:
         return {}
 
-    return await take_over(runner, [0], pulse, floor=floor, still_mine=lambda: mine, limit_s=0.05)
+    return await take_over(runner, [0], pulse, floor=floor, still_mine=lambda: mine, limit_s=limit_s)
 
 
 async def test_a_unit_beyond_its_limit_says_so() -> None:
@@ -54,6 +54,21 @@ async def test_a_takeover_beyond_its_limit_ends_with_the_remedy() -> None:
     with pytest.raises(BusError, match=r"case store took longer than 0\.05 s.*AGENCYBUS__RECOVERY_S"):
         await over(Slow(hangs=True), pulse)
     assert pulse.facts().owned is None
+
+
+async def test_a_takeover_has_the_whole_of_its_limit_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    seconds = [loop.time()]
+    monkeypatch.setattr(loop, "time", lambda: seconds[0])
+    runner = Slow(hangs=True)
+    taking = asyncio.create_task(over(runner, Pulse(time.monotonic), limit_s=120))
+    for passed, done in ((0.0, False), (119.9, False), (0.2, True)):
+        seconds[0] += passed
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert taking.done() is done
+    with pytest.raises(BusError, match="longer than 120 s"):
+        await taking
 
 
 async def test_a_takeover_in_time_is_noted_with_its_positions_and_its_length() -> None:
