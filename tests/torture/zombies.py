@@ -1,0 +1,190 @@
+"""Processes that stop themselves (SIGSTOP) at a named moment of their work, so that they wake up as zombies.
+
+Forked by `tests.torture.zygote` for `test_zombies`. Each is an ordinary program of the bus: `agencybus worker run`, a
+subscription, an inbox, a relay. The moments are put around it, it knows nothing of them. A moment counts once the test
+has armed the process: what it stops with in hand is then known, which no pause from outside can promise. `fenced` and
+`unique` take a guard out for the negative controls.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agents.case_log import OURS, Row
+from agents.kafka_case_log import KafkaCaseLog
+from agents.runner import Runner
+from agents.unit import Fetched
+from bus.message import Outgoing, Partition
+from bus.transport.kafka_producer import KafkaProducer
+
+SESSION_MS = 6_000  # the least a worker takes
+RECORDED, FOLLOWED = "replay.activity.recorded.v1", "replay.activity.followed.v1"
+WORKING = (  # the life of a worker's unit, in order
+    "fetched", "decided", "stored", "sending", "sent", "archiving", "committing",
+)  # fmt: skip
+_DEAF_S = 3.0
+_CHILD = "AGENCYBUS_WORKER_CHILD"
+
+
+class Stop:
+    """Stops this process the first time it comes by `at` once it is armed; says so in a file.
+
+    Args:
+        folder: of the run. actor: whose files these are. at: the moment; empty never comes.
+    """
+
+    def __init__(self, folder: Path, actor: str, at: str) -> None:
+        self._armed, self._stopped, self._at = armed(folder, actor), stopped(folder, actor), at
+
+    def __call__(self, moment: str) -> None:
+        if moment == self._at and self._armed.exists() and not self._stopped.exists():
+            self._stopped.touch()
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # this thread goes no further, nor does any
+
+
+def armed(folder: Path, actor: str) -> Path:
+    """The file that arms an actor."""
+    return folder / f"{actor}.armed"
+
+
+def stopped(folder: Path, actor: str) -> Path:
+    """The file that says it has stopped."""
+    return folder / f"{actor}.stopped"
+
+
+def worker(
+    *,
+    actor: str,
+    folder: str,
+    bootstrap: str,
+    group: str,
+    host: str,
+    instance: str = "",
+    at: str = "",
+    deaf: bool = False,
+    fenced: bool = True,
+) -> None:
+    """``agencybus worker run recorded`` for the cases of `group`, without the supervisor above it.
+
+    Args:
+        actor: this process. folder: of the run. bootstrap: the cluster.
+        group: consumer group; its cases begin with its name. host: faust or aiokafka.
+        instance: static member name; empty for a dynamic member.
+        at: the moment of `WORKING` at which it stops.
+        deaf: whether it takes in a while after everything else that the group has given it up.
+        fenced: whether its batches carry its owner's epoch.
+    """
+    stop = Stop(Path(folder), actor, at)
+    _stop_in_units(stop, f"{group}-".encode())
+    _stop_in_sending(stop)
+    if deaf:
+        _hear_late()
+    if not fenced:
+        _take_out_the_fence()
+    os.environ[_CHILD] = str(os.getppid())
+    static = ["--instance", instance] if instance else []
+    ready = ["--ready-file", f"{folder}/{actor}.ready"]
+    words = ["worker", "run", "recorded", "--host", host, "--group", group, "--case-prefix", f"{group}-", *ready]
+    _command(bootstrap, [*words, *static])
+
+
+def _stop_in_units(stop: Stop, prefix: bytes) -> None:
+    """Put the moments around the runner and its case log; only a unit with cases of its own counts."""
+    handle, append = Runner.handle, KafkaCaseLog.append
+
+    async def handling(self: Runner, *fetches: Fetched) -> None:
+        if any((r.key or b"").startswith(prefix) for f in fetches for found in f.records.values() for r in found):
+            stop("fetched")
+        await handle(self, *fetches)
+
+    async def appending(self: KafkaCaseLog, batches: Mapping[int, Sequence[Row]]) -> None:
+        decided = any(not key.startswith(OURS) for rows in batches.values() for key, _ in rows)
+        if decided:
+            stop("decided")
+        await append(self, batches)
+        if decided:
+            stop("stored")
+
+    Runner.handle = handling  # type: ignore[method-assign]
+    KafkaCaseLog.append = appending  # type: ignore[method-assign]
+
+
+def _stop_in_sending(stop: Stop) -> None:
+    """Put the moments around outputs, the archive and the group's commits."""
+    from aiokafka import AIOKafkaConsumer
+
+    append, commit = KafkaProducer.append, AIOKafkaConsumer.commit
+
+    async def appending(self: KafkaProducer, partition: Partition, records: Sequence[Outgoing]) -> int:
+        if partition.topic == FOLLOWED:
+            stop("sending")
+        if partition.topic.endswith(".archive"):
+            stop("archiving")
+        first = await append(self, partition, records)
+        if partition.topic == FOLLOWED:
+            stop("sent")
+        return first
+
+    async def committing(self: Any, *offsets: Any) -> None:
+        stop("committing")
+        await commit(self, *offsets)
+
+    KafkaProducer.append = appending  # type: ignore[method-assign]
+    AIOKafkaConsumer.commit = committing
+
+
+def _hear_late() -> None:
+    """Let what ends a member that the group has forgotten come late: until then the log alone holds it back."""
+    from agents import aiokafka_host, faust_app
+    from agents.membership import end_when_membership_is_lost
+
+    def hearing(consumer: Any) -> None:
+        end_when_membership_is_lost(consumer)
+        coordinator = consumer._coordinator
+        ended = coordinator.reset_generation
+        coordinator.reset_generation = lambda: threading.Timer(_DEAF_S, ended).start()
+
+    for host in (aiokafka_host, faust_app):
+        vars(host)["end_when_membership_is_lost"] = hearing
+
+
+def _take_out_the_fence() -> None:
+    """Let batches carry no producer id: the broker then takes them from anyone."""
+    build = KafkaCaseLog._build
+
+    def unfenced(self: KafkaCaseLog, number: int, rows: Sequence[Row]) -> bytes:
+        mine = self._claims[number]
+        self._claims[number] = replace(mine, producer_id=-1, epoch=-1, sequence=-1)
+        try:
+            return build(self, number, rows)
+        finally:
+            self._claims[number] = mine
+
+    KafkaCaseLog._build = unfenced  # type: ignore[method-assign]
+
+
+def _command(bootstrap: str, words: Sequence[str]) -> None:
+    """Become this command."""
+    os.environ["AGENCYBUS__BOOTSTRAP"] = bootstrap
+    os.environ["AGENCYBUS__SESSION_TIMEOUT_MS"] = str(SESSION_MS)
+    sys.argv = ["agencybus", *words]
+    from bus.cli.main import run
+
+    run()
+
+
+PRELOAD: Sequence[str] = (
+    "tests.torture.zombies",
+    "bus.cli.main",
+    "agents.faust_host",
+    "agents.aiokafka_host",
+    "connectors.cli_database",
+    "kafka",
+)
