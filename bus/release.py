@@ -2,7 +2,7 @@
 
 Called by the commands `parked release|drop`. A command is a row of ``<group>.parked``: the group's own consumer or
 worker obeys it, since only it knows the order of a key. The traps it avoids: an operator who believes that a key moves
-while no worker runs, and one command that means another failure than the one that was looked at (it carries its time).
+while no worker runs, and a failure of before that is taken for a new one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def send(held: Sequence[Held], do: Literal["release", "drop"], operator: Operato
         held: the keys, of any groups; each has a key.
         do: what.
         operator: writes.
-        at: now, aware; a failure after it is not the one that was meant.
+        at: now, aware; is kept with the command.
 
     Raises:
         BusError: a command could not be stored; the same once more is harmless.
@@ -68,7 +68,6 @@ def follow(
     held: Sequence[Held],
     desk: ParkedDesk,
     *,
-    at: datetime,
     patience_s: float,
     stop: Callable[[], bool],
     progress: Callable[[int], None],
@@ -80,7 +79,6 @@ def follow(
     Args:
         held: as they stood when the command was written.
         desk: reads on.
-        at: when it was written.
         patience_s: seconds to wait.
         stop: whether to end now.
         progress: told how many are settled.
@@ -91,15 +89,15 @@ def follow(
     end = monotonic() + patience_s
     while True:
         desk.read(groups)
-        found = _compare(held, desk.held(groups)[0], at)
+        found = _compare(held, desk.held(groups)[0])
         progress(len(found.settled))
         if not found.waiting or stop() or monotonic() >= end:
             return found
         sleep(min(_LOOK_S, max(0.0, end - monotonic())))
 
 
-def _compare(before: Sequence[Held], after: Sequence[Held], at: datetime) -> Outcome:
-    """What of `before` still stands, by its rows."""
+def _compare(before: Sequence[Held], after: Sequence[Held]) -> Outcome:
+    """What of `before` still stands, by its rows; a failure that was not there is a new one, whatever clocks say."""
     there = {(one.place, row.key): one for one in after for row in one.rows}
     found = Outcome()
     for one in before:
@@ -108,6 +106,7 @@ def _compare(before: Sequence[Held], after: Sequence[Held], at: datetime) -> Out
             found.settled.append(one)
             continue
         now = there[left[0]]
-        again = not now.failed.queued and now.why.last > at
+        stood = {row.key: row.entry.failure for row in one.rows}
+        again = any(not r.entry.queued and stood.get(r.key, r.entry.failure) != r.entry.failure for r in now.rows)
         (found.failed if again else found.waiting).append(now)
     return found

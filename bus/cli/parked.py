@@ -56,14 +56,14 @@ def list_(
     from bus.cli import parked_text as text
 
     wanted = _wanted(key, case, everything=True)
-    with _desk(ctx, group) as desk:
+    with _desk(ctx, group, topic) as desk:
         held, unread = desk.held(desk.groups(group))
     found = _chosen(held, wanted, topic, must=False)
     document = {
         "parked": [text.document(one) for one in found],
         "unread": [text.unread_document(one) for one in unread],
     }
-    acting.tell(document, text.overview(found, unread, _now()), json=json)
+    acting.tell(document, text.overview(found, unread, _now(), besides=len(held) - len(found)), json=json)
 
 
 def show(
@@ -79,7 +79,7 @@ def show(
     from bus.cli import parked_text as text
 
     wanted = _wanted(key, case, everything=False)
-    with _desk(ctx, group) as desk:
+    with _desk(ctx, group, topic) as desk:
         held, _ = desk.held(desk.groups(group))
     found = _chosen(held, wanted, topic, must=True)
     document = [
@@ -153,7 +153,7 @@ def _act(
     key, case, topic, everything = chosen
     acting.check_words(by=by, reason=reason)
     wanted = _wanted(key, case, everything=everything)
-    with _desk(ctx, group) as desk:
+    with _desk(ctx, group, topic) as desk:
         held, _ = desk.held(desk.groups(group))
         meant = _chosen(held, wanted, topic, must=not everything)
         keyed = [one for one in meant if one.key is not None]
@@ -163,12 +163,12 @@ def _act(
             return
         if ACTIONS not in desk.topics:
             raise no_topic(ACTIONS)
-        action, at = secrets.token_hex(8), _now()
+        action = secrets.token_hex(8)
         with context.stop_on_interrupt() as stop:
             with acting.operator(ctx, action, by=by, reason=reason) as operator:
-                send(keyed, do, operator, at=at)
+                send(keyed, do, operator, at=_now())
             with acting.counted("Settled", len(keyed)) as progress:
-                outcome = follow(keyed, desk, at=at, patience_s=wait, stop=stop.is_set, progress=progress)
+                outcome = follow(keyed, desk, patience_s=wait, stop=stop.is_set, progress=progress)
     acting.tell(text.outcome_document(do, action, outcome), text.outcome_text(do, action, outcome), json=json)
     if outcome.waiting and stop.is_set():
         raise typer.Exit(_STOPPED)
@@ -177,12 +177,17 @@ def _act(
 
 
 @contextmanager
-def _desk(ctx: typer.Context, group: str | None) -> Iterator[ParkedDesk]:
-    """Has read what is parked, with progress on stderr."""
+def _desk(ctx: typer.Context, group: str | None, topic: str | None) -> Iterator[ParkedDesk]:
+    """Has read what is parked, with progress on stderr. Raises UsageError when there is no such group or topic."""
     from bus.cli.progress import ProgressLine
     from bus.parked_desk import ParkedDesk
 
     with acting.cluster(ctx) as (topics, reader), ProgressLine() as progress:
+        if topic is not None and topic not in topics:
+            name = printable.clipped(topic, limit=100)
+            raise UsageError(
+                f"There is no topic {name}.", remedy="`agencybus parked list` names those of what is parked."
+            )
         desk = ParkedDesk(reader, topics, progress=progress)
         desk.read(desk.groups(group))
         yield desk

@@ -38,6 +38,8 @@ def key_text(key: bytes | None) -> str:
 def _state(one: Held, now: datetime) -> str:
     if one.asked is not None:
         return f"{one.asked.do} asked by {one.asked.by}, not obeyed yet"
+    if one.rows[0].entry.queued:
+        return "goes on by itself once its group runs"
     if one.due is None:
         return "stands until it is released"
     left = (one.due - now).total_seconds()
@@ -46,13 +48,14 @@ def _state(one: Held, now: datetime) -> str:
     return "redriven, not taken by its group yet" if one.rows[0].entry.action else "to be tried now"
 
 
-def overview(found: Sequence[Held], unread: Sequence[Unread], now: datetime) -> RenderableType:
+def overview(found: Sequence[Held], unread: Sequence[Unread], now: datetime, *, besides: int) -> RenderableType:
     """The screen of `parked list`: a block per key.
 
     Args:
         found: keys, in the order to be shown.
         unread: rows that cannot be read.
         now: when.
+        besides: how many keys stand that the options leave out.
     """
     from rich.console import Group as Several
     from rich.table import Table
@@ -70,6 +73,8 @@ def overview(found: Sequence[Held], unread: Sequence[Unread], now: datetime) -> 
         blocks.add_row(_count(len(one.rows), "record"), "\n".join(map(printable.line, lines)))
     total = sum(len(one.rows) for one in found)
     shown: list[RenderableType] = ["Nothing is parked."]
+    if besides and not found:
+        shown = [f"Nothing of this selection is parked; besides it stand still: {_count(besides, 'key')}."]
     if found:
         shown = [f"{_count(len(found), 'key')} with {_count(total, 'record')} set aside", "", blocks]
         shown.append("Next: agencybus parked show --key KEY, then agencybus parked release --key KEY")
@@ -170,6 +175,10 @@ def outcome_text(do: str, action: str, outcome: Outcome) -> str:
     ]
     if len(outcome.failed) > _SHOWN:
         lines.append(f"  … and {len(outcome.failed) - _SHOWN:,} more.")
+    if outcome.failed:
+        lines.append(
+            "Mend what fails (`agencybus parked show`), then release again; `agencybus parked drop` gives it up."
+        )
     if outcome.waiting:
         groups = ", ".join(sorted({one.group for one in outcome.waiting}))
         lines.append(f"{len(outcome.waiting):,} are not done yet. Is a consumer or worker of {groups} running?")

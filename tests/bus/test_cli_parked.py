@@ -73,7 +73,21 @@ def test_what_stands_is_listed_with_why_and_until_when(cluster: MemoryCluster, p
     for word in ("stands until it is released", "tried again in 5 min", "0xff00", "handler ValueError (bug)"):
         assert word in shown
     assert [one["key"] for one in parked("list", "--key", "0xff00")["parked"]] == ["0xff00"]
-    assert parked("list", "--topic", "another")["parked"] == []
+    assert parked("list", "--topic", "bus.operator.acted.v1")["parked"] == []
+
+
+def test_a_selection_of_which_nothing_is_parked_does_not_read_as_if_nothing_were(
+    cluster: MemoryCluster, screen: Run
+) -> None:
+    park(cluster, entry(1, b"a"), entry(2, b"b"))
+    shown = screen("list", "--key", "c")
+    assert "Nothing of this selection is parked; besides it stand still: 2 keys." in shown
+    assert "Nothing is parked" not in shown
+
+
+def test_a_queue_whose_first_has_been_settled_is_said_to_need_nobody(cluster: MemoryCluster, screen: Run) -> None:
+    park(cluster, entry(2, b"a", queued=True))
+    assert "goes on by itself once its group runs" in screen("list")
 
 
 def test_a_key_s_queue_is_shown_in_its_order(cluster: MemoryCluster, parked: Run, screen: Run) -> None:
@@ -110,6 +124,7 @@ def test_one_that_fails_again_or_is_not_obeyed_exits_1_and_says_how_it_stands(
     running(cluster, monkeypatch, failing=b"b")
     shown = screen("release", "--key", "b", "--wait", "5", code=1)
     assert "failed again: b in office: handler ValueError." in shown
+    assert "Mend what fails (`agencybus parked show`), then release again" in shown
 
 
 def test_records_without_a_key_are_left_alone_and_said(cluster: MemoryCluster, screen: Run) -> None:
@@ -135,6 +150,8 @@ def test_a_hostile_key_cannot_steer_the_terminal_and_can_be_typed(cluster: Memor
         (["show"], "Say which keys"),
         (["release"], "Say which keys"),
         (["release", "--key", "none"], "Nothing of none is parked."),
+        (["list", "--topic", "misspelt"], "There is no topic misspelt"),
+        (["release", "--all", "--topic", "misspelt"], "There is no topic misspelt"),
         (["release", "--key", "a", "--case", "a"], "not both"),
         (["release", "--key", "0xzz"], "hexadecimal digits"),
         (["release", "--all", "--wait", "-1"], "--wait"),

@@ -38,7 +38,7 @@ def test_a_timer_of_a_workflow_is_shown_by_when_it_was_due() -> None:
 
 def test_more_than_a_screen_is_counted(capsys: Capture) -> None:
     many = [held(b"k%d" % n) for n in range(45)]
-    context.show(parked_text.overview(many, [Unread(Partition("g.parked", 1), "the row is cut short")], NOW))
+    context.show(parked_text.overview(many, [Unread(Partition("g.parked", 1), "the row is cut short")], NOW, besides=0))
     shown = capsys.readouterr().out
     assert "and 5 more keys" in shown
     assert "g.parked[1]: a row cannot be read: the row is cut short" in shown

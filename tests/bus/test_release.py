@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from bus.testing import memory_bus, memory_cluster
 from bus.transport.memory import MemoryCluster
 from schemas.bus_events import OperatorAct, OperatorActed
 from tests.bus.letters import CODEC, GROUP, TOPIC, make_topics
-from tests.bus.parked import NOW, commands, entry, obey, park, row
+from tests.bus.parked import FAILED, NOW, commands, entry, obey, park, row
 
 AT = NOW + timedelta(minutes=1)
 
@@ -44,7 +45,6 @@ def watch(desk: ParkedDesk, held: list[Held], *, patience_s: float = 5.0, stoppe
     found = follow(
         held,
         desk,
-        at=AT,
         patience_s=patience_s,
         stop=lambda: stopped,
         progress=told.append,
@@ -95,6 +95,25 @@ def test_done_failed_again_and_not_done_yet_are_told_apart(cluster: MemoryCluste
     assert ([one.case for one in found.settled], [one.case for one in found.failed]) == (["a"], ["b"])
     assert found.failed[0].why.attempt == 6
     assert told[-1] == 1
+
+
+def test_a_failure_is_a_new_one_whatever_the_two_machines_take_the_time_to_be(cluster: MemoryCluster) -> None:
+    park(cluster, entry(1, b"a"), entry(2, b"a", queued=True))
+    desk, held = look(cluster)
+    tell(cluster, held)
+    again = replace(FAILED, attempt=6, last=AT - timedelta(seconds=5))  # the worker's clock is behind
+    park(cluster, replace(entry(1, b"a"), failure=again))
+    found, _ = watch(desk, held)
+    assert ([one.case for one in found.failed], found.waiting) == (["a"], [])
+
+
+def test_a_letter_given_back_to_a_key_meanwhile_is_no_failure_of_the_release(cluster: MemoryCluster) -> None:
+    park(cluster, entry(2, b"a"))
+    desk, held = look(cluster)
+    tell(cluster, held)
+    park(cluster, replace(entry(1, b"a"), failure=replace(FAILED, attempt=9), action="7f"))
+    found, _ = watch(desk, held)
+    assert ([one.case for one in found.waiting], found.failed) == (["a"], [])
 
 
 def test_it_waits_no_longer_than_it_is_told_or_may(cluster: MemoryCluster) -> None:
