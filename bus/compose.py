@@ -111,6 +111,10 @@ class Composer:
         if key is None:
             raise Refused(f"{topic}: name the case this event belongs to, or a key.", field="case")
         try:
+            key_bytes = key.encode()
+        except UnicodeEncodeError:
+            raise Refused(f"{topic}: the key holds half a character: a lone surrogate.", field="key") from None
+        try:
             if case is not None:
                 names.case_id(case)
             value = self._codec.encode(said.event)
@@ -132,7 +136,6 @@ class Composer:
             dataschema=dataschema,
             traceparent=said.traceparent,
         )
-        key_bytes = key.encode()
         try:
             record = Outgoing(key_bytes, value, tuple(to_headers(envelope)))
         except EnvelopeRefused as error:

@@ -142,12 +142,15 @@ def to_headers(envelope: Envelope) -> list[tuple[str, bytes]]:
     """Write an envelope as Kafka headers, UTF-8, absent attributes left out.
 
     Raises:
-        EnvelopeRefused: naming an attribute longer than `MAX_ATTRIBUTE`, which no reader would take.
+        EnvelopeRefused: naming an attribute that is no UTF-8, or longer than `MAX_ATTRIBUTE`: no reader would take it.
     """
     headers = [_SPECVERSION, _CONTENT]
     for header, value in zip(_HEADERS.values(), _ATTRIBUTES_OF(envelope), strict=True):
         if value is not None:
-            raw = (value if isinstance(value, str) else format_time(value)).encode()
+            try:
+                raw = (value if isinstance(value, str) else format_time(value)).encode()
+            except UnicodeEncodeError:
+                raise EnvelopeRefused(header, "holds half a character: a lone surrogate") from None
             if len(raw) > MAX_ATTRIBUTE:
                 raise EnvelopeRefused(header, f"is longer than {MAX_ATTRIBUTE:,} bytes")
             headers.append((header, raw))

@@ -49,6 +49,9 @@ def test_what_is_said_of_the_cause_is_kept() -> None:
         (Publication(event=NOTE, case="c", time=datetime(2026, 1, 5)), "time"),
         (Publication(event=Foreign(), case="c"), "type"),
         (Publication(event=NOTE, case="c", purpose="p" * 5_000), "purpose"),
+        (Publication(event=NOTE, case="c", purpose="\ud800"), "purpose"),  # as JSON may say it: half a character
+        (Publication(event=NOTE, case="c", id="\ud800"), "id"),
+        (Publication(event=NOTE, key="\ud800"), "key"),
     ],
 )
 def test_a_refusal_names_the_field(said: Publication, field: str) -> None:
