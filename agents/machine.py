@@ -8,10 +8,10 @@ and a timer that fires after an event it was due before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 from agents.case import EARLY_LIMIT, Active, Case, Early, Mark, copy
 from agents.graph import (
@@ -177,7 +177,7 @@ def _taker(graph: Graph, case: Case, arrival: Arrival) -> Listen | None:
     active = case.active
     for address in graph.waiters.get(arrival.topic, ()):
         node = graph.program[address]
-        if type(node) is Listen and node.step in active and _fits(case, node, arrival.values, arrival.at):
+        if type(node) is Listen and node.step in active and _fits(case, node, arrival):
             return node
     if not graph.keeps_early or not any(arrival.topic in graph.reach[name] for name in active):
         raise Rejected("unexpected", f"case {case.id}: no step waits for {arrival.topic}, and none will")
@@ -186,8 +186,8 @@ def _taker(graph: Graph, case: Case, arrival: Arrival) -> Listen | None:
     return None
 
 
-def _fits(case: Case, node: Listen, values: Mapping[str, Json], at: int) -> bool:
-    return node.where is None or node.where({**case.values, node.bind: _timed(values, at)})
+def _fits(case: Case, node: Listen, event: Arrival | Early) -> bool:
+    return node.where is None or node.where({**case.values, node.bind: _timed(event.values, event.at)})
 
 
 def _timed(values: Mapping[str, Json], at: int) -> Mapping[str, Json]:
@@ -272,45 +272,21 @@ class _Draft:
         if address != NOWHERE:
             self.run(address, {**self.case.values, DEADLINE_BINDING: {"due": format_time(from_us(moment))}})
 
-    def run(self, address: int, scope: Values | None = None) -> None:  # noqa: C901  # one arm per kind of node
+    def run(self, address: int, scope: Values | None = None) -> None:
         """Go on from `address` until every path waits or ends. Branches run in the order written."""
         case = self.case
         program = self.graph.program
         values: Values = case.values if scope is None else scope
         todo = [address]
-        while todo:
+        while todo and case.outcome is None:
             node = program[todo.pop()]
-            match node:
-                case Listen():
-                    self._listen(node, todo)
-                case EmitNode():
-                    self._emit(node, values)
-                    todo.append(node.next)
-                case Switch():
-                    todo.append(next((entry for guard, entry in node.arms if guard(values)), node.otherwise))
-                case Join():
-                    self._join(node, todo)
-                case Fork():
-                    case.counts[node.step] = len(node.entries)
-                    todo.extend(reversed(node.entries))
-                case Repeat():
-                    case.counts[node.step] = 0
-                    todo.append(node.entry)
-                case Again():
-                    self._again(node, values, todo)
-                case Wait():
-                    self._wait(node, todo)
-                case End():
-                    _close(case, node.outcome)
-                case Stop():
-                    return
-            if case.outcome is not None:
-                return
+            _DO[type(node)](self, node, values, todo)
 
     def _bind(self, node: Listen, values: Mapping[str, Json], at: int) -> None:
         self.case.values[node.bind] = _timed(values, at) if node.keeps_time else values
 
-    def _listen(self, node: Listen, todo: list[int]) -> None:
+    def listen(self, node: Listen, _: Values, todo: list[int]) -> None:
+        """Begin to wait for an event, or take one that came early."""
         case = self.case
         if case.early and self._take_early(node):
             todo.append(node.next)
@@ -326,28 +302,49 @@ class _Draft:
         """Take the oldest kept event that fits."""
         case = self.case
         for place, event in enumerate(case.early):
-            if event.topic == node.topic and _fits(case, node, event.values, event.at):
+            if event.topic == node.topic and _fits(case, node, event):
                 del case.early[place]
                 case.trail[event.mark] = case.trail[event.mark]._replace(step=node.step)
                 self._bind(node, event.values, event.at)
                 return True
         return False
 
-    def _wait(self, node: Wait, todo: list[int]) -> None:
+    def wait(self, node: Wait, _: Values, todo: list[int]) -> None:
+        """Begin to wait for a time, unless it has come."""
         moment = node.due(self.case.values, self.now)
         if moment is None or moment <= self.now:
             todo.append(node.next)
         else:
             self.case.active[node.step] = Active(self.now, moment)
 
-    def _join(self, node: Join, todo: list[int]) -> None:
+    def switch(self, node: Switch, values: Values, todo: list[int]) -> None:
+        """Take the first arm whose guard holds."""
+        for guard, entry in node.arms:
+            if guard(values):
+                todo.append(entry)
+                return
+        todo.append(node.otherwise)
+
+    def fork(self, node: Fork, _: Values, todo: list[int]) -> None:
+        """Start every branch."""
+        self.case.counts[node.step] = len(node.entries)
+        todo.extend(reversed(node.entries))
+
+    def join(self, node: Join, _: Values, todo: list[int]) -> None:
+        """End a branch; the last one goes on."""
         counts = self.case.counts
         counts[node.step] -= 1
         if counts[node.step] == 0:
             del counts[node.step]
             todo.append(node.next)
 
-    def _again(self, node: Again, values: Values, todo: list[int]) -> None:
+    def repeat(self, node: Repeat, _: Values, todo: list[int]) -> None:
+        """Enter a loop."""
+        self.case.counts[node.step] = 0
+        todo.append(node.entry)
+
+    def again(self, node: Again, values: Values, todo: list[int]) -> None:
+        """End a round of a loop."""
         counts = self.case.counts
         counts[node.step] += 1
         if counts[node.step] >= node.limit or node.until(values):
@@ -356,11 +353,36 @@ class _Draft:
         else:
             todo.append(node.entry)
 
-    def _emit(self, node: EmitNode, values: Values) -> None:
+    def emit(self, node: EmitNode, values: Values, todo: list[int]) -> None:
+        """Put an event out."""
         case = self.case
         digest = sha256(f"{case.id}\0{case.transitions}\0{self.ordinal}".encode()).hexdigest()
         self.ordinal += 1
         self.out.append(Emit(digest[:32], node.topic, node.step, node.agency, node.fill(values), self.now, self.cause))
+        todo.append(node.next)
+
+    def end(self, node: End, _: Values, todo: list[int]) -> None:
+        """Close the case."""
+        todo.clear()
+        _close(self.case, node.outcome)
+
+    def stop(self, _: Stop, __: Values, todo: list[int]) -> None:
+        """End what a passed deadline does."""
+        todo.clear()
+
+
+_DO: Mapping[type, Callable[[_Draft, Any, Values, list[int]], None]] = {
+    Listen: _Draft.listen,
+    EmitNode: _Draft.emit,
+    Switch: _Draft.switch,
+    Fork: _Draft.fork,
+    Join: _Draft.join,
+    Repeat: _Draft.repeat,
+    Again: _Draft.again,
+    Wait: _Draft.wait,
+    End: _Draft.end,
+    Stop: _Draft.stop,
+}  # patterns of classes would ask each node about all kinds before its own
 
 
 def _close(case: Case, outcome: str) -> None:

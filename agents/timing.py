@@ -6,47 +6,41 @@ time beyond what a timestamp can hold, made from a hostile event.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-
 from agents.definition import Deadline, Span
 from agents.evaluate import Checked
 from agents.graph import Due
-from schemas.envelope import from_us, to_us
 
 _LATEST = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z, the last microsecond a datetime can hold
 _EARLIEST = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
-_SATURDAY = 5
+_DAY = 86_400_000_000
+_THURSDAY, _SATURDAY = 3, 5  # Monday is 0; 1970 began on a Thursday
 _WEEK = 5
 
 
-def add_working_days(start: datetime, days: int) -> datetime:
+def add_working_days(start: int, days: int) -> int:
     """The same time of day `days` working days later; a start on a weekend counts as Monday 00:00.
 
     Args:
-        start: an aware UTC time.
+        start: microseconds since 1970, UTC.
         days: at least 1.
     """
-    if start.weekday() >= _SATURDAY:
-        start = (start + timedelta(days=7 - start.weekday())).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = start // _DAY
+    weekday = (day + _THURSDAY) % 7
+    if weekday >= _SATURDAY:
+        start = (day + 7 - weekday) * _DAY
+        weekday = 0
     weeks, rest = divmod(days, _WEEK)
-    weekend = 2 if start.weekday() + rest >= _SATURDAY else 0
-    return start + timedelta(days=7 * weeks + rest + weekend)
+    weekend = 2 if weekday + rest >= _SATURDAY else 0
+    return start + (7 * weeks + rest + weekend) * _DAY
 
 
 def after(span: Span) -> Due:
     """Due when the span has passed from now."""
-    length = span.seconds_in_all * 1_000_000
-    if span.working_days is None:
-        return lambda _, now: min(now + length, _LATEST)
     days = span.working_days
-
-    def working(_: object, now: int) -> int:
-        try:
-            return to_us(add_working_days(from_us(now), days))
-        except OverflowError:
-            return _LATEST
-
-    return working
+    if days is not None:
+        return lambda _, now: min(add_working_days(now, days), _LATEST)
+    length = span.seconds_in_all * 1_000_000
+    return lambda _, now: min(now + length, _LATEST)
 
 
 def at(part: Checked) -> Due:

@@ -13,19 +13,20 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
-from tests.bench import codec, latency, machine, profile, publishing, splitting, worker
+from tests.bench import codec, latency, machine, profile, publishing, splitting, stepping, worker
 from tests.bench.cluster import Cluster, started
 from tests.bench.report import Report
 from tests.bench.statistics import Void
 
 SCENARIOS: dict[str, Callable[..., Report]] = {
     codec.NAME: codec.measure,
+    stepping.NAME: stepping.measure,
     splitting.NAME: splitting.measure,
     publishing.NAME: publishing.measure,
     worker.NAME: worker.measure,
     latency.NAME: latency.measure,
 }
-OFFLINE = {codec.NAME, splitting.NAME}  # need no broker
+OFFLINE = {codec.NAME, stepping.NAME, splitting.NAME}  # need no broker
 
 
 def main() -> int:
