@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agents import aiokafka_host
+from agents.aiokafka_host import AiokafkaHost
 from tests.agents.host_suite import HostSuite
+from tests.agents.traps.support import Runs, settings
 
 
 class TestAiokafkaHost(HostSuite):
     host = "aiokafka"
+
+
+async def test_its_client_dates_old_answers_and_ends_with_its_membership(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start() -> None:
+        """Connected."""
+
+    client = SimpleNamespace(start=start, subscribe=lambda **_: None)
+    guarded: list[tuple[str, Any]] = []
+    for guard in ("refuse_weak_consumer", "end_when_membership_is_lost", "date_answers"):
+        monkeypatch.setattr(aiokafka_host, guard, lambda consumer, guard=guard: guarded.append((guard, consumer)))
+    monkeypatch.setattr(aiokafka_host, "AIOKafkaConsumer", lambda **_: client)
+    runner: Any = Runs()
+    await AiokafkaHost(settings(), runner, ready=print)._connect()
+    assert [name for name, _ in guarded] == ["refuse_weak_consumer", "end_when_membership_is_lost", "date_answers"]
+    assert all(consumer is client for _, consumer in guarded)

@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from agents import faust_app
 from agents.faust_app import FORBIDDEN, JOIN, UNIT, Unit, build_app
 from bus.errors import Refused
 from bus.message import Partition
@@ -41,6 +42,23 @@ def test_every_broker_of_the_bootstrap_is_known() -> None:
 def test_its_thread_cannot_keep_a_failed_process_alive() -> None:
     thread = hardened().consumer._thread
     assert thread.Worker(thread).daemon
+    thread.thread_loop.close()
+
+
+async def test_its_client_dates_old_answers_and_ends_with_its_membership(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = hardened().consumer._thread
+    client = object()
+
+    async def start(_thread: object) -> None:
+        """Connected."""
+
+    guarded: list[tuple[str, object]] = []
+    for guard in ("end_when_membership_is_lost", "date_answers"):
+        monkeypatch.setattr(faust_app, guard, lambda consumer, guard=guard: guarded.append((guard, consumer)))
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "on_start", start)
+    monkeypatch.setattr(thread, "_ensure_consumer", lambda: client)
+    await thread.on_start()
+    assert guarded == [("end_when_membership_is_lost", client), ("date_answers", client)]
     thread.thread_loop.close()
 
 

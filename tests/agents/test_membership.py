@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents import membership
 from agents.membership import (
@@ -20,6 +22,8 @@ from agents.membership import (
 )
 from bus.errors import Unreachable
 from bus.message import Partition, Record
+from bus.partitioner import partition_for
+from tests.agents.harness import PARTITIONS, World
 
 A0, A1 = TopicPartition("a.x.y.v1", 0), TopicPartition("a.x.y.v1", 1)
 
@@ -169,3 +173,43 @@ async def test_an_answer_that_was_long_under_way_tells_only_up_to_when_it_was_as
     assignment = SimpleNamespace(state_value=lambda tp: state if tp == A0 else None)
     assert await fetcher._proc_fetch_request(assignment, 1, request) == "records"
     assert state.timestamp == (100_000 if dated else int((100 + took_s) * 1000))
+
+
+@pytest.mark.kafka
+async def test_what_is_stored_while_the_process_stands_still_is_not_called_absent(
+    monkeypatch: pytest.MonkeyPatch, kafka: str, fresh: Callable[[str], str]
+) -> None:
+    world = World(kafka, fresh("t"))
+    world.create()
+    topic = world.topic("asked")
+    here = TopicPartition(topic, partition_for(b"c-1", PARTITIONS))
+    stood_s = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + stood_s[0], time_ns=time.time_ns)
+    monkeypatch.setattr(membership, "time", clock)
+    held: asyncio.Queue[None] = asyncio.Queue()
+    let: asyncio.Queue[None] = asyncio.Queue()
+    consumer: Any = AIOKafkaConsumer(bootstrap_servers=kafka, fetch_max_wait_ms=200, auto_offset_reset="earliest")
+    await consumer.start()
+    send = consumer._client.send
+
+    async def sent(node: int, request: Any) -> Any:
+        answer = await send(node, request)
+        if "Fetch" in type(request).__name__:
+            held.put_nowait(None)
+            await let.get()
+        return answer
+
+    monkeypatch.setattr(consumer._client, "send", sent)
+    try:
+        date_answers(consumer)
+        consumer.assign([here])
+        await held.get()  # "there is nothing", in the socket of a process that was stopped
+        await world.ask(["c-1"])
+        stood_s[0] = 5.0
+        let.put_nowait(None)
+        await held.get()  # the answer is read, and the next one is there
+        told = from_kafka(consumer, {}, [here], {Partition(*here): 0})
+    finally:
+        await consumer.stop()
+    (record,) = world.read(topic)
+    assert told.seen[Partition(*here)] < record.timestamp
