@@ -1,6 +1,6 @@
 """The state machine alone, against the codec's read of an event: the engine must not be the bottleneck.
 
-Called by `tests.bench.__main__`, run as a program per round. One transition is one event of a birth: opening, registered
+Called by `tests.bench.__main__`, run as a program per round. One transition is an event of a birth: opening, registered
 (fork, an emitted request), identity, benefit (join, end). The yardstick is the read of the event the codec's own bars
 are about; the read of the births' events, which are a quarter of its size, stands beside it. The trap it avoids:
 stepping the same state again and again, which measures an event that is refused as applied.
