@@ -10,12 +10,12 @@ of whom one removes a command before the other has seen it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
 from bus.errors import Refused
-from bus.message import Outgoing, Partition
+from bus.message import Outgoing, Partition, Record
 from bus.middleware.lanes import Parking
 from bus.middleware.parking import (
     Command,
@@ -86,19 +86,22 @@ class ParkedStore:
         self._read = {p.number: 0 if p.number in new else self._read.get(p.number, 0) for p in partitions}
         self._turn = 0
         try:
-            self.refresh()
+            self._follow(iter)
         except BaseException:
             self._parkings, self._read = {}, {}
             raise
 
     def refresh(self) -> None:
         """Take in what others have appended. Raises Unreachable; Refused for a row of a newer program."""
+        self._follow(list)  # whole: our own rows count already, and half of them again would be a state that never was
+
+    def _follow(self, take: Callable[[Iterator[Record]], Iterable[Record]]) -> None:
         if not self._parkings:
             return
         reader = self._look()
         places = [Partition(self.topic, number) for number in sorted(self._read) if number < self._width]
         for place, (_, end) in reader.bounds(places).items() if places else ():
-            for row in reader.read(place, self._read[place.number], end):
+            for row in take(reader.read(place, self._read[place.number], end)):
                 self._feed(place.number, row.key or b"", row.value)
             self._read[place.number] = max(end, self._read[place.number])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,9 @@ from bus.errors import Refused, Unreachable
 from bus.message import Outgoing, Partition, Record
 from bus.middleware.parking import Entry, entry_key
 from bus.parked_store import ParkedStore
+from bus.ports import Reader
 from bus.testing import START, memory_cluster
-from bus.transport.memory import MemoryCluster
+from bus.transport.memory import MemoryCluster, MemoryReader
 from tests.bus.delivery import GROUP, Rows, command, parked, parked_rows, redrive
 from tests.bus.support import TOPIC
 from tests.bus.test_parking import FAILURE
@@ -23,6 +25,24 @@ TOPIC_OF_PARKED = f"{GROUP}.parked"
 
 def entry(offset: int = 3, *, place: Partition = ONE, key: bytes = b"c") -> Entry:
     return Entry(record=Record(place.topic, place.number, offset, 0, key, b"v", ()), failure=FAILURE)
+
+
+class Breaking(Rows):
+    """Rows whose reading breaks off after so many."""
+
+    after = 9
+
+    def reader(self) -> Reader:
+        rows = self
+
+        class Breaks(MemoryReader):
+            def read(self, partition: Partition, start: int, end: int) -> Iterator[Record]:
+                for count, record in enumerate(super().read(partition, start, end)):
+                    if count == rows.after:
+                        raise Unreachable("The leader is silent.")
+                    yield record
+
+        return Breaks(self.cluster)
 
 
 @pytest.fixture
@@ -79,6 +99,20 @@ def test_own_rows_read_back_in_the_order_of_the_log_give_the_same_state(cluster:
     kept.refresh()
     assert kept.of(ONE).next(START) is None
     assert [said.id for said in kept.of(ONE).spent()] == ["a1"]
+
+
+def test_a_reading_that_breaks_off_leaves_the_state_as_it_was(cluster: MemoryCluster) -> None:
+    rows = Breaking(cluster)
+    kept = store(cluster, ONE, rows=rows)
+    kept.write([entry()])
+    kept.settle(entry())
+    rows.after = 1
+    with pytest.raises(Unreachable):
+        kept.refresh()
+    assert list(kept.of(ONE)) == [], "what was settled does not stand again"
+    rows.after = 9
+    kept.refresh()
+    assert list(kept.of(ONE)) == []
 
 
 def test_a_topic_that_somebody_else_makes_is_found_within_a_few_looks(cluster: MemoryCluster) -> None:
