@@ -21,7 +21,7 @@ from bus.middleware.dead_letter import SUFFIX, dead_topic
 from bus.ports import Reader, TopicState
 from schemas.bus_events import OperatorActed
 from schemas.catalogue import Catalogue
-from schemas.envelope import from_ms
+from schemas.envelope import from_ms, to_ms
 from schemas.errors import SchemaSideError
 
 ACTIONS = OperatorActed.topic("bus")
@@ -148,13 +148,14 @@ class LetterDesk:
         Bytes that did not fit into the letter are read from the topic they were on, while it still has them.
         """
         for chunk in _chunks(letters):
-            inside = {letter.id: letter.stands for letter in chunk if letter.left_out is None}
-            outside = {letter.id: (letter.place, letter.offset) for letter in chunk if letter.left_out is not None}
-            found = self._fetch({*inside.values(), *outside.values()})
+            found = self._fetch({_spot(letter) for letter in chunk})
             for letter in chunk:
-                record = found.get(inside.get(letter.id) or outside[letter.id])
-                inner = record is not None and letter.id in inside
-                yield letter, original(letter, record) if inner and record else record
+                record = found.get(_spot(letter))
+                if record is not None and letter.left_out is None:
+                    record = original(letter, record)
+                elif record is not None and record.timestamp != to_ms(letter.appended):
+                    record = None  # its topic was deleted and made again: this is another one
+                yield letter, record
 
     def _is_there(self, place: Partition) -> bool:
         return place.topic in self.topics and place.number < self.topics[place.topic].partitions
@@ -171,6 +172,11 @@ class LetterDesk:
                 if (place, record.offset) in wanted:
                     found[place, record.offset] = record
         return found
+
+
+def _spot(letter: Letter) -> tuple[Partition, int]:
+    """Where the record's bytes stand: in the letter, unless they did not fit into it."""
+    return letter.stands if letter.left_out is None else (letter.place, letter.offset)
 
 
 def _chunks(letters: Sequence[Letter]) -> Iterator[list[Letter]]:

@@ -42,6 +42,15 @@ def test_a_letter_whose_bytes_are_nowhere_has_no_record(cluster: MemoryCluster) 
     assert [record for _, record in desk_on(cluster).records([gone, beyond, late])] == [None, None, None]
 
 
+def test_another_record_at_the_place_of_one_that_is_gone_is_not_taken_for_it(cluster: MemoryCluster) -> None:
+    fill(cluster, 1)
+    (there,) = cluster.logs[Partition(TOPIC, 0)]
+    left = replace(_large(), topic=TOPIC, partition=0, offset=0, timestamp=there.timestamp)
+    before = replace(left, timestamp=there.timestamp - 1)  # its topic was deleted and made again
+    found = desk_on(cluster).records([letter(left, DECODE), letter(before, DECODE)])
+    assert [record for _, record in found] == [there, None]
+
+
 def _large() -> Record:
     return replace(RECORD, value=b"x" * 960_000)
 
