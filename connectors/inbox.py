@@ -29,7 +29,7 @@ from schemas.envelope import to_ms
 from schemas.event import Event
 
 E = TypeVar("E", bound=Event)
-_WEEK_MS = 7 * 86_400_000  # Kafka's default of both retention.ms and segment.ms
+_SEGMENT_MS = 7 * 86_400_000  # Kafka's default of segment.ms
 
 
 def inbox_table(metadata: MetaData, *, name: str = "inbox") -> Table:
@@ -158,11 +158,15 @@ class Inbox:
         for topic in topics:
             needed = horizon_of(topic)
             if needed is None or needed > horizon:
-                kept = "for ever" if needed is None else f"up to {needed.total_seconds() / 86_400:.1f} days"
+                kept = (
+                    "for ever, or for as long as its brokers please"
+                    if needed is None
+                    else f"up to {needed.total_seconds() / 86_400:.1f} days"
+                )
                 raise Refused(
                     f"{topic.name} keeps events {kept}; an inbox that forgets them sooner would let them act twice.",
                     field="horizon",
-                    remedy="Remember longer, or shorten the topic's retention.",
+                    remedy="Remember longer, or set the topic's own retention.ms, and shorter.",
                 )
         there = self.table.c
         old = there.received < to_ms(now - horizon)
@@ -170,15 +174,15 @@ class Inbox:
 
 
 def horizon_of(topic: TopicState) -> timedelta | None:
-    """How long the broker may keep an event of `topic`; None is for ever.
+    """How long the broker may keep an event of `topic`; None is for ever, or not known.
 
     Kafka drops whole segments, by the age of their newest record: an old record stays until its segment is closed
-    (`segment.ms`) and that long again.
+    (`segment.ms`) and that long again. A topic without a retention of its own has the broker's, which may be any.
     """
-    kept = int(topic.config.get("retention.ms", _WEEK_MS))
+    kept = int(topic.config.get("retention.ms", -1))
     if kept < 0 or "compact" in topic.config.get("cleanup.policy", "delete"):
         return None
-    return timedelta(milliseconds=kept + int(topic.config.get("segment.ms", _WEEK_MS)))
+    return timedelta(milliseconds=kept + int(topic.config.get("segment.ms", _SEGMENT_MS)))
 
 
 class InboxSeen:
