@@ -171,7 +171,7 @@ class Pulse:
         self._clock = clock
         self._say = say
         self._beat = clock()
-        self._busy: dict[str, float] = {}
+        self._busy: dict[str, list[float]] = {}  # each since when, in a list of one: see `skip`
         self._owned: tuple[int, ...] | None = None
         self._ends: dict[Partition, int] = {}
         self._commits: dict[Partition, int] = {}
@@ -192,13 +192,14 @@ class Pulse:
         """The whole process was paused for so long: nothing of it is a fault of the worker's."""
         now = self._clock()
         self._beat = min(now, self._beat + seconds)
-        self._busy = {what: min(now, since + seconds) for what, since in list(self._busy.items())}
+        for since in list(self._busy.values()):  # in place: what ends this very moment must not be put back
+            since[0] = min(now, since[0] + seconds)
         self._waiting = {p: min(now, since + seconds) for p, since in dict(self._waiting).items()}
 
     @contextmanager
     def busy(self, what: str) -> Iterator[None]:
         """Something that must end in time is under way: `UNIT`, `TAKEOVER` or `RELEASE`."""
-        self._busy[what] = self._clock()
+        self._busy[what] = [self._clock()]
         try:
             yield
         finally:
@@ -207,7 +208,7 @@ class Pulse:
 
     def lost(self) -> None:
         """The assignment was given up: nothing is owned until the next one has been taken over."""
-        self._owned = None
+        self._owned = self._recovering = None
         self._said = self._clock()
         self._waiting, self._ends, self._commits = {}, {}, {}
 
@@ -229,14 +230,15 @@ class Pulse:
     def saw(self, ends: Mapping[Partition, int]) -> None:
         """Inputs are known to reach to these end offsets."""
         now = self._clock()
+        known, commits, waiting = self._ends, self._commits, self._waiting  # `lost` may take them away meanwhile
         for partition, end in ends.items():
-            if partition not in self._commits:
+            if partition not in commits:
                 continue
-            self._ends[partition] = end
-            if end > self._commits[partition]:
-                self._waiting.setdefault(partition, now)
+            known[partition] = end
+            if end > commits[partition]:
+                waiting.setdefault(partition, now)
             else:
-                self._waiting.pop(partition, None)
+                waiting.pop(partition, None)
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
         """The group holds these next offsets."""
@@ -261,7 +263,7 @@ class Pulse:
         ends, commits = dict(self._ends), dict(self._commits)
         return Facts(
             beat=self._beat,
-            busy=dict(self._busy),
+            busy={what: since[0] for what, since in dict(self._busy).items()},
             owned=self._owned,
             waiting=dict(self._waiting),
             behind={p: max(0, ends.get(p, 0) - offset) for p, offset in commits.items()},

@@ -60,6 +60,7 @@ class Watchdog:
     def close(self) -> None:
         """Watch no longer: the worker has ended well."""
         self._ended.set()
+        self._thread.join()  # it would set the timer once more
         faulthandler.cancel_dump_traceback_later()
 
     def _run(self) -> None:

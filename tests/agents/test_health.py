@@ -141,6 +141,39 @@ def test_a_pause_of_the_whole_process_is_nobody_s_fault(pulse: Pulse, clock: Clo
     assert pulse.facts().units == 1
 
 
+def test_what_ends_while_a_pause_is_being_counted_is_under_way_no_longer(pulse: Pulse, clock: Clock) -> None:
+    clock.now = 1
+    under_way = pulse.busy(RELEASE)
+    under_way.__enter__()
+
+    class Seconds(float):
+        def __radd__(self, since: float) -> float:
+            if since == 1:
+                under_way.__exit__(None, None, None)  # the loop's thread, in the middle of the watchdog's sum
+            return since + float(self)
+
+    clock.now = 500
+    pulse.skip(Seconds(499.5))
+    assert pulse.facts().busy == {}
+
+
+def test_an_assignment_that_is_lost_while_ends_are_noted_is_no_error(pulse: Pulse) -> None:
+    class Ends(dict[Partition, int]):
+        def __setitem__(self, partition: Partition, end: int) -> None:
+            pulse.lost()  # the loop's thread, in the middle of the consumer's
+
+    pulse.took_over({A: 0, B: 0}, [0], seconds=0)
+    pulse._ends = Ends()
+    pulse.saw({A: 8, B: 9})
+    assert pulse.facts().waiting == {}
+
+
+def test_a_takeover_that_was_overtaken_reads_no_case_store_any_more(pulse: Pulse, clock: Clock) -> None:
+    pulse.loading(2, 10, 120)
+    pulse.lost()
+    assert assess(pulse.facts(), clock.now, LIMITS).reasons == ("it has no assignment yet",)
+
+
 def test_a_unit_that_raises_is_under_way_no_longer(pulse: Pulse) -> None:
     with pytest.raises(ValueError, match="broke"), pulse.busy(UNIT):
         raise ValueError("broke")

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from agents.watchdog import EXIT_NOT_DRAINED, EXIT_STALLED
+from agents.health import Limits, Pulse
+from agents.watchdog import EXIT_NOT_DRAINED, EXIT_STALLED, Watchdog
 from bus.testing import eventually
 
 PROGRAM = """
@@ -99,3 +100,10 @@ def test_a_process_that_was_paused_is_not_told_to_stop_by_waking() -> None:
     eventually(lambda: time.monotonic() - since > 1.5)  # beyond the tick in which it waits for a signal
     process.send_signal(signal.SIGCONT)
     assert end(process) == (0, "")
+
+
+def test_its_end_waits_for_its_thread_which_would_set_the_last_timer_again() -> None:
+    dog = Watchdog(Pulse(time.monotonic), Limits(), stop=lambda: None)
+    dog.start()
+    dog.close()
+    assert not dog._thread.is_alive()
