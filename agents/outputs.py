@@ -90,7 +90,7 @@ class Outputs:
         check_size(record_bytes(Outgoing(case.id.encode(), cases.to_bytes(case))))
 
     def forget(self) -> None:
-        """Drop what was checked and will not be sent: another worker takes over."""
+        """Drop what was checked and may not be sent: another worker takes over, or a smaller decision follows."""
         self._built.clear()
 
     async def send(self, emits: Sequence[tuple[str, Emit]]) -> Places:

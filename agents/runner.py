@@ -40,6 +40,7 @@ TAKE = 500  # pieces of work of one case partition decided at once; bounds a bat
 _MOST_TRIES = 2  # of work that is too large alone: then its case is parked, then its event is a dead letter
 QUIET_US = 1_000_000
 UNIT_S = 20.0  # a unit that hangs ends the process before the group's rebalance timeout of 30 s does worse (F20)
+_SHARE_S = 5.0  # after so long a unit leaves the rest to the next: a backlog of any length is no unit that hangs
 MARKER_LIFE_US = 35 * 86_400_000_000  # longest input retention (30 days) and five for a redrive
 
 Floor = Callable[[Sequence[Partition]], Awaitable[dict[Partition, int]]]
@@ -194,14 +195,17 @@ class Runner:
     async def handle(self, *fetches: Fetched) -> None:
         """Take one unit in: the fetches since the last one. Any exception must end the process (F4).
 
+        What is left of a long backlog (many timers due at the end of one day) is taken with the next unit.
+
         Raises:
             Hole, Fenced, Damaged, Unreachable, Refused; TimeoutError after `UNIT_S`.
         """
         async with self._whole(), asyncio.timeout(UNIT_S):
             for fetched in fetches:
                 self._merge.add(fetched)
-            limit = TAKE
-            while decisions := self._decide(limit):
+            limit, loop = TAKE, asyncio.get_running_loop()
+            enough = loop.time() + _SHARE_S
+            while loop.time() < enough and (decisions := self._decide(limit)):
                 limit = TAKE if await self._store(decisions) else max(1, limit // 8)
             if self._sending is None or self._sending.done():
                 await self._rest()
@@ -300,6 +304,7 @@ class Runner:
         lane.give_back(decision.taken)
         lane.give_back(decision.told)
         self._shelves[number].restore(decision.fired)
+        self._outputs.forget()  # its outputs are built again with the next one, or never
 
     def _install(self, number: int, decision: Decision) -> None:
         shelf = self._shelves[number]

@@ -319,6 +319,7 @@ async def test_a_case_larger_than_the_log_takes_is_parked_and_a_release_goes_on_
     assert "case birth-1 is parked: TooLarge (stage size)" in caplog.text
     assert "birth-2" in open_cases(world)
     assert len(case_of(world, "birth-1").trail) == 1
+    assert worker.runner._outputs._built == {}, "what it would have said is not kept in memory"
     tell(world, "birth-1", action="a1")
     await some_time(world, worker)
     assert len(parked_rows(world)) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -377,3 +378,27 @@ async def test_what_is_cut_short_while_outputs_are_under_way_confirms_none_of_th
     await worker.runner.finish()  # a rebalance on the way out
     await world.worker().step()
     assert len(world.stored(REQUEST)) == 1
+
+
+async def test_a_long_backlog_is_taken_in_several_units_each_within_its_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        births.notify(world, f"birth-{number}")
+    worker = world.worker()
+    await worker.start()
+    loop = asyncio.get_running_loop()
+    seconds = [loop.time()]
+    monkeypatch.setattr(loop, "time", lambda: seconds[0])
+    monkeypatch.setattr("agents.runner.TAKE", 1)
+    append = worker.log.append
+
+    async def slowly(batches: Any) -> None:
+        seconds[0] += 2.0
+        await append(batches)
+
+    monkeypatch.setattr(worker.log, "append", slowly)
+    while len(open_cases(world)) < 40:
+        await worker.step()
+    await worker.runner.finish()
+    assert not world.stored(f"{GROUP}.dead")
