@@ -41,7 +41,9 @@ def run(
     ready_file: Annotated[Path | None, typer.Option(help="Written when the worker is ready.")] = None,
     health: Annotated[
         int | None,
-        typer.Option(help="Serve /live, /ready and /metrics on this port of 127.0.0.1; 0: any free one.", max=65535),
+        typer.Option(
+            help="Serve /live, /ready and /metrics on this port of 127.0.0.1; 0: any free one.", min=0, max=65535
+        ),
     ] = None,
 ) -> None:
     """Carry the cases of one process. Runs until Ctrl-C or SIGTERM, restarts by itself after a failure.

@@ -75,6 +75,15 @@ def test_a_wrong_call_is_refused_before_any_child_starts(
     assert started == []
 
 
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_is_none_is_refused_before_any_child_starts_again_and_again_over_it(
+    started: list[object], capsys: pytest.CaptureFixture[str], port: str
+) -> None:
+    assert main(["worker", "run", "birth", "--health", port]) == 2
+    assert "--health" in capsys.readouterr().err
+    assert started == []
+
+
 def test_a_child_runs_the_worker_and_a_failure_is_one_line_and_its_exit_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
