@@ -26,11 +26,20 @@ def test_a_seed_replays_exactly_in_another_process_with_another_hash_seed() -> N
 @pytest.mark.parametrize("guard", CONTROLS)
 def test_without_a_guard_some_seed_goes_wrong(guard: str) -> None:
     words = CONTROLS[guard][1]
-    for first in range(0, CONTROL_SEEDS, 2 * simulation.CHUNK):
-        wrong = simulation.run(2 * simulation.CHUNK, first=first, without=guard)["wrong"]
-        if any(words in anomaly for anomalies in wrong.values() for anomaly in anomalies):
-            return
-    pytest.fail(f"{CONTROL_SEEDS} seeds without {guard} show nothing")
+    wrong = simulation.run(CONTROL_SEEDS, without=guard)["wrong"]
+    assert any(words in anomaly for anomalies in wrong.values() for anomaly in anomalies), (
+        f"{CONTROL_SEEDS} seeds without {guard} show nothing"
+    )
+
+
+def test_the_histories_end_at_the_first_that_shows_a_guards_absence() -> None:
+    found = simulation.run(CONTROL_SEEDS, without="dedupe with the effect")
+    assert found["seeds"] < CONTROL_SEEDS / 10
+
+
+def test_a_failure_of_the_simulation_itself_is_not_taken_for_a_finding() -> None:
+    with pytest.raises(RuntimeError, match="ended with 1"):
+        simulation.run(1, without="no such guard")
 
 
 def test_the_command_prints_what_it_found_and_fails_when_something_is_wrong() -> None:
