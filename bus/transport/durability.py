@@ -65,7 +65,7 @@ def check_consumer(client: Any) -> Iterator[Verdict]:
         return config.get(name, _GONE) if isinstance(config, dict) else getattr(client, f"_{name}", _GONE)
 
     isolation = said("isolation_level")
-    if isolation not in ("read_committed", 1):
+    if isolation != "read_committed":
         message = f"This consumer reads with isolation {isolation}: records of aborted transactions count as events."
         yield Verdict("error", "isolation", "consumer", message, "Build it with isolation_level='read_committed'.")
     reset = said("auto_offset_reset")

@@ -68,6 +68,12 @@ async def test_a_consumer_of_either_library_is_judged_as_it_was_built(kafka: str
     assert [verdict.rule for verdict in found] == ([rule] if rule else [])
 
 
+def test_a_consumer_that_has_a_misspelt_topic_made_is_refused(kafka: str) -> None:
+    client = kafka_python.KafkaConsumer(**INBOX, bootstrap_servers=kafka)  # the client's own default
+    assert [verdict.rule for verdict in durability.check_consumer(client)] == ["auto-create"]
+    client.close()
+
+
 def test_a_client_that_does_not_tell_is_not_trusted() -> None:
     assert {v.rule for v in durability.check_consumer(object())} >= {"isolation", "offset-reset", "auto-commit"}
     assert [v.rule for v in durability.check_producer(object())] == ["acks", "idempotence"]
@@ -205,8 +211,11 @@ def test_an_inbox_on_a_weak_topic_is_refused_before_it_joins(cluster: Cluster) -
     transport = KafkaTransport(bootstrap=cluster.bootstrap)
     transport.consumer([cluster.name(INPUT)], group=cluster.group).close()
     weak = cluster.altered(INPUT, {"unclean.leader.election.enable": "true"})
-    with weak, pytest.raises(Refused, match=r"may become leader.*Remove the topic's setting"):
-        transport.consumer([cluster.name(INPUT)], group=cluster.group)
+    with weak:
+        with pytest.raises(Refused, match=r"may become leader.*Remove the topic's setting"):
+            transport.consumer([cluster.name(INPUT)], group=cluster.group)
+        other = cluster.name(STANDARD.groups[GROUP][1])
+        transport.consumer([other], group=cluster.group).close()  # what it does not read is not its business
 
 
 def test_a_session_the_brokers_do_not_take_is_refused_before_it_joins(cluster: Cluster) -> None:
