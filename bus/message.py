@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from schemas.envelope import Envelope
 from schemas.errors import Poison
@@ -16,9 +16,8 @@ from schemas.event import Event
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Partition:
-    """One partition of one topic."""
+class Partition(NamedTuple):
+    """One partition of one topic; a tuple, since every turn of a worker looks many of them up."""
 
     topic: str
     number: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime
 
 import pytest
@@ -30,8 +29,10 @@ def test_partitions_sort_by_topic_and_then_as_numbers() -> None:
     ],
 )
 def test_no_value_can_be_changed_once_it_is_made(value: object, field: str) -> None:
-    with pytest.raises(FrozenInstanceError):
-        setattr(value, field, None)
+    before = getattr(value, field)
+    with pytest.raises(AttributeError):
+        setattr(value, field, "another")
+    assert getattr(value, field) == before
 
 
 @pytest.mark.parametrize("case", ["c-1", None])
