@@ -6,13 +6,11 @@ gone further by the time it wakes. All zombies of a test sleep at the same time:
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -27,19 +25,15 @@ from agents.case_log import Marker
 from agents.membership import EXIT_MEMBERSHIP_LOST
 from bus.broker import launcher
 from bus.compose import Publication
-from bus.message import Partition, Receipt, Record
-from bus.testing import eventually
-from bus.transport.kafka_admin import KafkaAdmin
-from bus.transport.kafka_reader import KafkaReader
+from bus.message import Partition, Receipt
 from bus.wiring import connect
 from schemas.catalogue import standard
 from schemas.codec import Codec
 from schemas.envelope import from_headers
 from schemas.recorded import ActivityFollowed, ActivityRecorded
-from tests.torture import bars, zombies
+from tests.torture import bars
 from tests.torture.cluster import make_topics
-from tests.torture.killer import Zygote
-from tests.torture.zombies import FOLLOWED, RECORDED, WORKING, armed, stopped
+from tests.torture.zombies import FOLLOWED, RECORDED, WORKING, Actor, World, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.torture, pytest.mark.timeout(1_800)]
 
@@ -47,35 +41,9 @@ DEADLINES = "bus.deadline.missed.v1"
 HOSTS = ("faust", "aiokafka")
 CASES = 18
 TOGETHER = 8  # scenes that are lived at the same time
-PATIENCE_S = 60.0
 CODEC = Codec(standard())
 START = datetime(2026, 1, 5, 8, tzinfo=UTC)
 SAID = ("the group gave this member's partitions away; ending to start clean", "has another owner")
-
-
-@dataclass
-class World:
-    """The cluster of this module, a reader of it, and the parent of all actors."""
-
-    bootstrap: str
-    folder: Path
-    zygote: Zygote
-    reader: KafkaReader
-    admin: KafkaAdmin
-
-    def read(self, topic: str) -> list[Record]:
-        """Every record of a topic, partition by partition."""
-        places = [Partition(topic, n) for n in range(self.reader.partitions(topic))]
-        return [r for p, ends in self.reader.bounds(places).items() for r in self.reader.read(p, *ends)]
-
-    def ends(self, topic: str) -> dict[Partition, int]:
-        """The end of each partition of a topic that holds anything."""
-        places = [Partition(topic, n) for n in range(self.reader.partitions(topic))]
-        return {p: end for p, (_, end) in self.reader.bounds(places).items() if end}
-
-    def committed(self, group: str) -> dict[Partition, int]:
-        """What the group has committed."""
-        return self.admin.committed([group]).get(group, {})
 
 
 @pytest.fixture(scope="module")
@@ -84,63 +52,12 @@ def world() -> Iterator[World]:
     folder = Path(tempfile.mkdtemp(prefix="agencybus-zombies-"))
     try:
         bootstrap = launcher.up(folder / "broker", progress=lambda _: None, port=launcher.free_port()).bootstrap
-        make_topics(bootstrap, [RECORDED, FOLLOWED, DEADLINES], groups=[], workflows=[], brokers=1)
-        reader, admin = KafkaReader(bootstrap), KafkaAdmin(bootstrap)
-        with Zygote(zombies.PRELOAD, os.environ) as zygote, closing(reader), closing(admin):
-            yield World(bootstrap, folder, zygote, reader, admin)
+        with World.on(bootstrap, folder) as found:
+            make_topics(bootstrap, [RECORDED, FOLLOWED, DEADLINES], groups=[], workflows=[], brokers=1)
+            yield found
     finally:
         launcher.down(folder / "broker", progress=lambda _: None)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-class Actor:
-    """One process of the run.
-
-    Args:
-        world: where it lives. name: of it and its files. target: a function of `tests.torture.zombies`.
-        arguments: of that function.
-    """
-
-    def __init__(self, world: World, name: str, target: str, **arguments: object) -> None:
-        self.name, self._world, self._log = name, world, world.folder / f"{name}.log"
-        given = {"actor": name, "folder": str(world.folder), "bootstrap": world.bootstrap, **arguments}
-        self._child = world.zygote.start(name, f"tests.torture.zombies:{target}", given, self._log)
-
-    @property
-    def ready(self) -> bool:
-        """Whether it says that it owns something."""
-        return (self._world.folder / f"{self.name}.ready").exists()
-
-    def arm(self) -> None:
-        """Let it stop when its moment comes."""
-        armed(self._world.folder, self.name).touch()
-
-    @property
-    def asleep(self) -> bool:
-        """Whether it has stopped itself."""
-        return stopped(self._world.folder, self.name).exists()
-
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        self._world.zygote.signal(self._child, number)
-
-    @property
-    def code(self) -> int | None:
-        """Its exit code; None while it runs."""
-        return self._child.code
-
-    def log(self) -> str:
-        """What it wrote."""
-        return self._log.read_text() if self._log.exists() else ""
-
-
-def until(holds: Callable[[], bool], what: str, actors: Iterable[Actor] = ()) -> None:
-    """Wait; say whose logs tell why it did not come to that."""
-    try:
-        eventually(holds, within_s=PATIENCE_S)
-    except AssertionError:
-        logs = "\n".join(f"== {a.name} ({a.code})\n{a.log()[-2_000:]}" for a in actors)
-        raise AssertionError(f"{what} did not hold within {PATIENCE_S:g} s\n{logs}") from None
 
 
 # -- workers --------------------------------------------------------------------------------------------------------
@@ -187,7 +104,9 @@ class Scene:
 
     def start(self, name: str, **more: object) -> Actor:
         """Start a worker."""
-        actor = Actor(self.world, f"{self.group}.{name}", "worker", group=self.group, host=self.host, **more)
+        actor = Actor(
+            self.world, f"{self.group}.{name}", "tests.torture.zombies:worker", group=self.group, host=self.host, **more
+        )
         self.actors.append(actor)
         return actor
 

@@ -12,18 +12,24 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from agents.case_log import OURS, Row
 from agents.kafka_case_log import KafkaCaseLog
 from agents.runner import Runner
 from agents.unit import Fetched
-from bus.message import Outgoing, Partition
+from bus.message import Outgoing, Partition, Record
+from bus.testing import eventually
+from bus.transport.kafka_admin import KafkaAdmin
 from bus.transport.kafka_producer import KafkaProducer
+from bus.transport.kafka_reader import KafkaReader
+from tests.torture.killer import Zygote
 
+PATIENCE_S = 60.0
 SESSION_MS = 6_000  # the least a worker takes
 RECORDED, FOLLOWED = "replay.activity.recorded.v1", "replay.activity.followed.v1"
 WORKING = (  # the life of a worker's unit, in order
@@ -188,3 +194,94 @@ PRELOAD: Sequence[str] = (
     "connectors.cli_database",
     "kafka",
 )
+
+
+@dataclass
+class World:
+    """A cluster, a reader of it, and the parent of all actors."""
+
+    bootstrap: str
+    folder: Path
+    zygote: Zygote
+    reader: KafkaReader
+    admin: KafkaAdmin
+
+    @classmethod
+    @contextmanager
+    def on(cls, bootstrap: str, folder: Path, *modules: str) -> Iterator[Self]:
+        """A world on a cluster, with the actors of `modules` as well."""
+        with (
+            Zygote([*PRELOAD, *modules], os.environ) as zygote,
+            closing(KafkaReader(bootstrap)) as reader,
+            closing(KafkaAdmin(bootstrap)) as admin,
+        ):
+            yield cls(bootstrap, folder, zygote, reader, admin)
+
+    def read(self, topic: str) -> list[Record]:
+        """Every record of a topic, partition by partition."""
+        places = [Partition(topic, n) for n in range(self.reader.partitions(topic))]
+        return [r for p, ends in self.reader.bounds(places).items() for r in self.reader.read(p, *ends)]
+
+    def ends(self, topic: str) -> dict[Partition, int]:
+        """The end of each partition of a topic that holds anything."""
+        places = [Partition(topic, n) for n in range(self.reader.partitions(topic))]
+        return {p: end for p, (_, end) in self.reader.bounds(places).items() if end}
+
+    def committed(self, group: str) -> dict[Partition, int]:
+        """What the group has committed."""
+        return self.admin.committed([group]).get(group, {})
+
+    def settled(self, group: str) -> int:
+        """How many members a group has; 0 while partitions are being dealt out."""
+        found = self.admin._client.describe_groups([group])[group]
+        return len(found["members"]) if found["group_state"] == "Stable" else 0
+
+
+class Actor:
+    """One process of the run.
+
+    Args:
+        world: where it lives. name: of it and its files. target: ``module:function``.
+        arguments: of that function.
+    """
+
+    def __init__(self, world: World, name: str, target: str, **arguments: object) -> None:
+        self.name, self._world, self._log = name, world, world.folder / f"{name}.log"
+        given = {"actor": name, "folder": str(world.folder), "bootstrap": world.bootstrap, **arguments}
+        self._child = world.zygote.start(name, target, given, self._log)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it says that it owns something."""
+        return (self._world.folder / f"{self.name}.ready").exists()
+
+    def arm(self) -> None:
+        """Let it stop when its moment comes."""
+        armed(self._world.folder, self.name).touch()
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it has stopped itself."""
+        return stopped(self._world.folder, self.name).exists()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._world.zygote.signal(self._child, number)
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._child.code
+
+    def log(self) -> str:
+        """What it wrote."""
+        return self._log.read_text() if self._log.exists() else ""
+
+
+def until(holds: Callable[[], bool], what: str, actors: Iterable[Actor] = ()) -> None:
+    """Wait; say whose logs tell why it did not come to that."""
+    try:
+        eventually(holds, within_s=PATIENCE_S)
+    except AssertionError:
+        logs = "\n".join(f"== {a.name} ({a.code})\n{a.log()[-2_000:]}" for a in actors)
+        raise AssertionError(f"{what} did not hold within {PATIENCE_S:g} s\n{logs}") from None
