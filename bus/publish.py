@@ -189,8 +189,6 @@ class Publisher:
         except BusError as error:
             _hold(wait, key, error)
             raise _named(error, event_id) from error
-        if key in wait.held:
-            raise _held_back()
         self._free -= 1
         item = _Item(event_id, record, _now() + self._deadline_s, wait, size)
         wait.left += 1

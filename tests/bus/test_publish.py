@@ -15,7 +15,7 @@ from bus.message import Message, Outgoing, Partition, Receipt
 from bus.partitioner import partition_for
 from bus.publish import Publication, content_id
 from bus.testing import memory_cluster
-from bus.transport.memory import MemoryCluster
+from bus.transport.memory import MemoryCluster, MemoryProducer
 from schemas.envelope import Envelope, from_headers
 from tests.bus.support import TOPIC, Foreign, NoteWritten, publisher_on
 
@@ -268,6 +268,69 @@ async def test_what_follows_an_event_of_its_key_without_an_ack_is_not_sent(
         assert isinstance(second, Unreachable)
         assert "Publish both again" in second.remedy
         assert all(isinstance(again, Receipt) for again in await publisher.publish_all([said[0], said[2]]))
+
+
+PAIR = [Publication(event=NoteWritten(text=text), case="c") for text in ("1", "2")]
+
+
+async def test_what_follows_an_event_that_expired_unsent_is_not_sent_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = 0.0
+    monkeypatch.setattr(publishing, "_now", lambda: asyncio.get_running_loop().time() + late)
+
+    def slowly() -> Iterator[Publication]:
+        nonlocal late
+        yield PAIR[0]
+        late = 60.0
+        yield PAIR[1]
+
+    cluster = memory_cluster(TOPIC)
+    async with publisher_on(cluster) as publisher:
+        first, second = await publisher.publish_all(slowly())
+    assert "gave no answer" in str(first)
+    assert "Publish both again" in str(second)
+    assert stored(cluster) == []
+
+
+async def test_what_follows_an_event_whose_partition_could_not_be_told_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    down = [Unreachable("The broker is silent.")]
+    partitions = MemoryProducer.partitions
+
+    async def silent_once(self: MemoryProducer, topic: str) -> int:
+        if down:
+            raise down.pop()
+        return await partitions(self, topic)
+
+    monkeypatch.setattr(MemoryProducer, "partitions", silent_once)
+    cluster = memory_cluster(TOPIC)
+    async with publisher_on(cluster) as publisher:
+        first, second = await publisher.publish_all(PAIR)
+    assert "silent" in str(first)
+    assert "Publish both again" in str(second)
+    assert stored(cluster) == []
+
+
+async def test_what_follows_an_event_without_an_ack_is_not_sent_when_a_refused_batch_is_sent_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    append = MemoryProducer.append
+    down = [Unreachable("The broker is silent.")]
+
+    async def pick(self: MemoryProducer, partition: Partition, records: Sequence[Outgoing]) -> int:
+        if len(records) > 1:
+            raise Refused("One of them is too large.")
+        if down:
+            raise down.pop()
+        return await append(self, partition, records)
+
+    monkeypatch.setattr(MemoryProducer, "append", pick)
+    cluster = memory_cluster(TOPIC)
+    async with publisher_on(cluster) as publisher:
+        first, second = await publisher.publish_all(PAIR)
+    assert "silent" in str(first)
+    assert "Publish both again" in str(second)
+    assert stored(cluster) == []
 
 
 @settings(max_examples=60, deadline=None)
