@@ -1,14 +1,16 @@
 """The state of one case: what it waits for, what it knows, which events it has taken in. And its bytes.
 
 `agents.machine` makes new states, the case store keeps the bytes. The traps it avoids: state that grows with the
-rounds of a loop (a round leaves a count and the last values, nothing else), and a damaged record that is read as
-another state: every byte string is either a case of a known format version or a `CaseDamaged`.
+rounds of a loop (a round leaves a count and the last values, nothing else); a record that grows with each event, so
+that a long case costs the square of its length (what changes no more is closed off in chapters, each written once);
+and a damaged record that is read as another state: every byte string is either of a known format version or a
+`CaseDamaged`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -19,6 +21,12 @@ from bus.errors import BusError
 
 FORMAT = 1
 """Version of the byte format. A reader refuses a newer one: workers of two versions share a rolling upgrade."""
+
+CHAPTERED = 3
+"""Version of the bytes of a case with chapters; one without has those of version 0.1.0. 2 is of parked rows."""
+
+CHAPTER = 32
+"""How many places of the trail are closed off at once; twice as many stay open, for outputs not yet acknowledged."""
 
 EARLY_LIMIT = 32
 """How many events a case keeps for steps it has not reached."""
@@ -59,13 +67,25 @@ class Mark(NamedTuple):
 
 
 class Early(NamedTuple):
-    """An event kept for a step not reached yet; `mark` is its place in the trail."""
+    """An event kept for a step not reached yet; `mark` is its place in the trail, chapters included."""
 
     topic: str
     event_id: str
     at: int
     mark: int
     values: Mapping[str, Json]
+
+
+class Chapter(NamedTuple):
+    """A part of a case's past that changes no more.
+
+    Args:
+        applied: fingerprints as the keys of a dict: in order, and quick to ask.
+        trail: `CHAPTER` marks.
+    """
+
+    applied: Mapping[str, None]
+    trail: tuple[Mark, ...]
 
 
 @dataclass(slots=True)
@@ -80,10 +100,11 @@ class Case:
         deadline: the timer of the whole case.
         counts: fork -> branches still running; repeat -> rounds done.
         values: bound name -> field path -> value.
-        applied: fingerprints of the events taken in, oldest first.
-        trail: one mark per event taken in.
+        applied: fingerprints of the events taken in, oldest first, without those in chapters.
+        trail: one mark per event taken in or put out, without those in chapters.
         early: events kept for steps not reached yet, oldest first.
         outcome: how it ended, None while it is open.
+        chapters: what is closed off of `applied` and `trail`, oldest first.
     """
 
     id: str
@@ -98,11 +119,21 @@ class Case:
     trail: list[Mark] = field(default_factory=list)
     early: list[Early] = field(default_factory=list)
     outcome: str | None = None
+    chapters: tuple[Chapter, ...] = ()
 
     @property
     def closed(self) -> bool:
         """Whether the case has ended."""
         return self.outcome is not None
+
+    @property
+    def length(self) -> int:
+        """How many marks the whole trail has."""
+        return len(self.chapters) * CHAPTER + len(self.trail)
+
+    def has(self, fingerprint: str) -> bool:
+        """Whether an event has been taken in."""
+        return fingerprint in self.applied or any(fingerprint in chapter.applied for chapter in self.chapters)
 
 
 def next_due(case: Case) -> int | None:
@@ -129,80 +160,183 @@ def copy(case: Case) -> Case:
         case.trail.copy(),
         case.early.copy(),
         case.outcome,
+        case.chapters,
     )
+
+
+def close_chapters(case: Case, waiting: int) -> None:
+    """Close off what is long past, changing `case`.
+
+    Args:
+        case: it.
+        waiting: how many events it put out last are not acknowledged yet: their marks still change.
+    """
+    while len(case.trail) > 3 * CHAPTER and sum(bool(mark.id) for mark in case.trail[CHAPTER:]) >= waiting:
+        done = len(case.applied) * CHAPTER // len(case.trail)
+        case.chapters += (Chapter(dict.fromkeys(case.applied[:done]), tuple(case.trail[:CHAPTER])),)
+        case.applied = case.applied[done:]
+        case.trail = case.trail[CHAPTER:]
+
+
+def place(case: Case, count: int, places: Mapping[str, tuple[int, int]]) -> None:
+    """Write into the trail, changing `case`, where `count` outputs of it stand, now that they are acknowledged.
+
+    From the end, and no further than the last of them: a long case must not cost more at each event.
+
+    Args:
+        case: it.
+        count: how many outputs it had.
+        places: partition and offset by event id; those of other cases do no harm.
+    """
+    trail = case.trail
+    index, left = len(trail), count
+    while left and index:
+        index -= 1
+        mark = trail[index]
+        found = places.get(mark.id)
+        if found is not None:
+            left -= 1
+            trail[index] = mark._replace(partition=found[0], offset=found[1])
+
+
+def take_early(case: Case, event: Early, step: str) -> None:
+    """Note in the trail, changing `case`, which step takes an event that came early.
+
+    A mark in a chapter changes no more: then the event is noted anew, and `whole_trail` leaves the old mark out.
+    """
+    place = event.mark - len(case.chapters) * CHAPTER
+    if place >= 0:
+        case.trail[place] = case.trail[place]._replace(step=step)
+    else:
+        chapter, place = divmod(event.mark, CHAPTER)
+        case.trail.append(case.chapters[chapter].trail[place]._replace(step=step))
+
+
+def whole_trail(case: Case) -> list[Mark]:
+    """The trail of the case, chapters included, each event once."""
+    if not case.chapters:
+        return case.trail
+    marks = [mark for chapter in case.chapters for mark in chapter.trail] + case.trail
+    taken = {_place_of(mark) for mark in marks if mark.step and not mark.id}
+    return [mark for mark in marks if mark.step or _place_of(mark) not in taken]
+
+
+def _place_of(mark: Mark) -> tuple[str, int, int]:
+    return mark.topic, mark.partition, mark.offset
+
+
+def whole_applied(case: Case) -> list[str]:
+    """The fingerprints of all events taken in, oldest first, chapters included."""
+    return [fingerprint for chapter in case.chapters for fingerprint in chapter.applied] + case.applied
+
+
+def archived(case: Case) -> bytes:
+    """The bytes of a closed case in one piece, as version 0.1.0 wrote them."""
+    return to_bytes(replace(case, applied=whole_applied(case), trail=whole_trail(case), chapters=()))
+
+
+def chapter_to_bytes(chapter: Chapter) -> bytes:
+    """A chapter as a JSON array, the format version first."""
+    return to_json([CHAPTERED, list(chapter.applied), list(map(tuple, chapter.trail))])
+
+
+def chapter_from_bytes(data: bytes) -> Chapter:
+    """Read what `chapter_to_bytes` wrote. Raises CaseDamaged."""
+    _, applied, trail = _read(_CHAPTER, data)
+    if len(trail) != CHAPTER:
+        raise CaseDamaged(f"A chapter of {len(trail)} marks instead of {CHAPTER}.", remedy=_REMEDY)
+    return Chapter(dict.fromkeys(applied), tuple(Mark(*mark) for mark in trail))
 
 
 def to_bytes(case: Case) -> bytes:
-    """The case as one JSON array, the format version first."""
+    """The case as one JSON array, the format version first; of its chapters only how many they are."""
     # plain tuples: pydantic_core writes a tuple's subclass four times slower
-    return to_json(
-        [
-            FORMAT,
-            case.id,
-            case.graph,
-            case.opened,
-            case.transitions,
-            {step: tuple(wait) for step, wait in case.active.items()},
-            None if case.deadline is None else tuple(case.deadline),
-            case.counts,
-            case.values,
-            case.applied,
-            list(map(tuple, case.trail)),
-            list(map(tuple, case.early)),
-            case.outcome,
-        ]
-    )
+    parts = [
+        CHAPTERED if case.chapters else FORMAT,
+        case.id,
+        case.graph,
+        case.opened,
+        case.transitions,
+        {step: tuple(wait) for step, wait in case.active.items()},
+        None if case.deadline is None else tuple(case.deadline),
+        case.counts,
+        case.values,
+        case.applied,
+        list(map(tuple, case.trail)),
+        list(map(tuple, case.early)),
+        case.outcome,
+    ]
+    if case.chapters:
+        parts.append(len(case.chapters))
+    return to_json(parts)
 
 
 _Wait = tuple[int, int | None, bool]
 _Fields = dict[str, Any]  # any JSON value: the parser has made sure of that
-_STORED: TypeAdapter[tuple[Any, ...]] = TypeAdapter(
-    tuple[
-        Literal[1],
-        str,
-        str,
-        int,
-        int,
-        dict[str, _Wait],
-        _Wait | None,
-        dict[str, int],
-        dict[str, _Fields],
-        list[str],
-        list[tuple[str, str, int, int, int, str, int]],
-        list[tuple[str, str, int, int, _Fields]],
-        str | None,
-    ],
-    config=ConfigDict(strict=True),
+_Mark = tuple[str, str, int, int, int, str, int]
+_STRICT = ConfigDict(strict=True)
+_CHAPTER: TypeAdapter[tuple[Any, ...]] = TypeAdapter(tuple[Literal[3], list[str], list[_Mark]], config=_STRICT)
+_FIELDS = (
+    str,
+    str,
+    int,
+    int,
+    dict[str, _Wait],
+    _Wait | None,
+    dict[str, int],
+    dict[str, _Fields],
+    list[str],
+    list[_Mark],
+    list[tuple[str, str, int, int, _Fields]],
+    str | None,
 )
+_STORED: TypeAdapter[tuple[Any, ...]] = TypeAdapter(tuple[Literal[1], *_FIELDS], config=_STRICT)  # type: ignore[valid-type]
+_CONTINUED: TypeAdapter[tuple[Any, ...]] = TypeAdapter(tuple[Literal[3], *_FIELDS, int], config=_STRICT)  # type: ignore[valid-type]
+_REMEDY = "Upgrade this worker if a newer one wrote them; otherwise restore the record from its topic."
 
 
-def from_bytes(data: bytes) -> Case:
+def from_bytes(data: bytes, chapters: Sequence[Chapter] | None = ()) -> Case:
     """Read what `to_bytes` wrote.
 
+    Args:
+        data: the bytes.
+        chapters: all there are of the case; None where its past is not wanted: such a case must not be stepped.
+
     Raises:
-        CaseDamaged: when the bytes are not a case, or of a format version this program does not know.
+        CaseDamaged: when the bytes are not a case, or of a format version this program does not know, or chapters
+            are missing.
     """
-    try:
-        _, name, graph, opened, transitions, active, whole, counts, values, applied, trail, early, outcome = (
-            _STORED.validate_json(data)
-        )
-    except ValidationError as fault:
-        where = ".".join(str(part) for part in fault.errors(include_input=False, include_url=False)[0]["loc"])
-        raise CaseDamaged(
-            f"These {len(data)} bytes are not a case of format {FORMAT} (at item {where or 'whole'}).",
-            remedy="Upgrade this worker if a newer one wrote them; otherwise restore the record from its topic.",
-        ) from None
+    continued = data.startswith(b"[%d," % CHAPTERED)
+    _, name, graph, opened, transitions, active, deadline, counts, values, applied, trail, early, outcome, *more = (
+        _read(_CONTINUED if continued else _STORED, data)
+    )
+    past: tuple[Chapter, ...] = ()
+    if continued and chapters is not None:
+        past = tuple(chapters[: more[0]])
+        if not past or len(past) != more[0]:
+            raise CaseDamaged(f"Of {more[0]} chapters of a case there are {len(past)}.", remedy=_REMEDY)
     return Case(
         name,
         graph,
         opened,
         transitions,
         {step: Active(*wait) for step, wait in active.items()},
-        None if whole is None else Active(*whole),
+        None if deadline is None else Active(*deadline),
         counts,
         values,
         applied,
         [Mark(*mark) for mark in trail],
         [Early(*event) for event in early],
         outcome,
+        past,
     )
+
+
+def _read(form: TypeAdapter[tuple[Any, ...]], data: bytes) -> tuple[Any, ...]:
+    try:
+        return form.validate_json(data)
+    except ValidationError as fault:
+        where = ".".join(str(part) for part in fault.errors(include_input=False, include_url=False)[0]["loc"])
+        raise CaseDamaged(
+            f"These {len(data)} bytes are not a case of a known format (at item {where or 'whole'}).", remedy=_REMEDY
+        ) from None

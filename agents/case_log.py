@@ -1,8 +1,9 @@
 """The durable log of cases: its port, its records' bytes, and an in-memory twin for tests and simulation.
 
 Called by `agents.runner`; `agents.kafka_case_log` is the port on Kafka. One compacted topic ``<group>.cases``, one
-partition per case partition. Keys are case ids, or ``!barrier``, ``!positions``, ``!process/<hash>`` and
-``!parked/<case>`` with the key of an entry (`agents.parked`): no case id starts with ``!``. A key of ours that a reader
+partition per case partition. Keys are case ids, or ``!barrier``, ``!positions``, ``!process/<hash>``,
+``!chapter/<case>`` with a number, and ``!parked/<case>`` with the key of an entry (`agents.parked`): no case id starts
+with ``!``. A key of ours that a reader
 does not know says nothing to it. A case's value is ``>BBq`` (format version, kind, due in microseconds or -1) and JSON
 text, so timers are known without decoding a case. Format version 1; a reader refuses a version it does not know, so
 a rollback cannot misread.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,7 +29,9 @@ OURS = b"!"
 BARRIER = b"!barrier"
 POSITIONS = b"!positions"
 PROCESS = b"!process/"  # followed by a graph's hash: what people want to know of its steps, for `case trace`
+CHAPTER = b"!chapter/"  # followed by a case id, a zero byte and a number: a part of a long case's past
 FORMAT = 1
+CHAPTERED = 3  # of a case with chapters, which 0.1.0 must not read without them; 2 is that of parked rows
 _HEAD = struct.Struct(">BBq")
 _CASE, _MARKER = 0, 1
 _LENGTH = struct.Struct(">I")
@@ -116,10 +119,11 @@ def pack(entry: Stored | Marker) -> bytes:
         return _HEAD.pack(FORMAT, _MARKER, entry.expires) + to_json([entry.graph, entry.applied])
     due = cases.next_due(entry.case)
     body = cases.to_bytes(entry.case)
+    version = CHAPTERED if entry.case.chapters else FORMAT
     emits = [[e.id, e.topic, e.step, e.agency, e.data, e.at, e.caused_by] for e in entry.pending]
     return b"".join(
         (
-            _HEAD.pack(FORMAT, _CASE, _NEVER if due is None else due),
+            _HEAD.pack(version, _CASE, _NEVER if due is None else due),
             _LENGTH.pack(len(body)),
             body,
             to_json(emits) if emits else b"[]",
@@ -127,8 +131,12 @@ def pack(entry: Stored | Marker) -> bytes:
     )
 
 
-def unpack(value: bytes) -> Stored | Marker:
+def unpack(value: bytes, chapters: Sequence[bytes] | None = ()) -> Stored | Marker:
     """Read `pack`'s bytes.
+
+    Args:
+        value: the bytes.
+        chapters: values of the case's chapters, oldest first; None where its past is not wanted.
 
     Raises:
         Damaged: when they are not of a known format; never quotes them, they hold personal data.
@@ -142,13 +150,47 @@ def unpack(value: bytes) -> Stored | Marker:
             return Marker(graph, tuple(applied), due)
         (length,) = _LENGTH.unpack_from(value, _HEAD.size)
         start = _HEAD.size + _LENGTH.size
-        case = cases.from_bytes(value[start : start + length])
+        past = None if chapters is None else [cases.chapter_from_bytes(chapter) for chapter in chapters]
+        case = cases.from_bytes(value[start : start + length], past)
         emits = _PENDING.validate_json(value[start + length :])
     except CaseDamaged as error:
         raise Damaged(error.message, remedy=error.remedy) from None
     except (ValueError, struct.error):
         raise _unreadable(value) from None
     return Stored(case, tuple(Emit(*fields) for fields in emits))
+
+
+def continues(value: bytes | None) -> bool:
+    """Whether a packed value is of a case that has chapters."""
+    return value is not None and value[:1] == bytes([CHAPTERED])
+
+
+def chapters_of(case_id: str) -> bytes:
+    """What the keys of a case's chapters begin with."""
+    return CHAPTER + case_id.encode() + b"\0"
+
+
+def chapter_key(case_id: str, number: int) -> bytes:
+    """The key of a chapter.
+
+    Args:
+        case_id: of the case.
+        number: of the chapter, from 0.
+    """
+    return chapters_of(case_id) + str(number).encode()
+
+
+def chapters(rows: Iterable[tuple[bytes, bytes]]) -> dict[str, list[bytes]]:
+    """The chapters among the latest rows of a case log, by case id, oldest first. Raises Damaged."""
+    found: dict[str, dict[int, bytes]] = {}
+    for key, value in rows:
+        if key.startswith(CHAPTER):
+            case_id, _, number = key.removeprefix(CHAPTER).partition(b"\0")
+            try:
+                found.setdefault(case_id.decode(), {})[int(number)] = value
+            except ValueError:
+                raise Damaged("a chapter's key cannot be read.", remedy="Restore the topic; do not skip.") from None
+    return {case_id: [value for _, value in sorted(parts.items())] for case_id, parts in found.items()}
 
 
 def due_of(value: bytes) -> int | None:
@@ -163,7 +205,7 @@ def _head(value: bytes) -> tuple[int, int]:
         version, kind, due = _HEAD.unpack_from(value)
     except struct.error:
         raise _unreadable(value) from None
-    if version != FORMAT:
+    if version not in {FORMAT, CHAPTERED}:
         raise Damaged(f"case log record of format {version}.", remedy="Run the newer worker that wrote it.")
     return kind, due
 

@@ -80,7 +80,7 @@ class Census:
             return
         if key is None or value is None or key.startswith(case_log.OURS) or not key.startswith(self._prefix):
             return
-        entry = case_log.unpack(value)
+        entry = case_log.unpack(value, None)  # what it waits for is wanted, not its past
         if not isinstance(entry, Stored):
             return
         if entry.case.outcome is not None:

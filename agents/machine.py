@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
-from agents.case import EARLY_LIMIT, Active, Case, Early, Mark, copy
+from agents.case import EARLY_LIMIT, Active, Case, Early, Mark, copy, take_early
 from agents.graph import (
     NOWHERE,
     Again,
@@ -111,7 +111,7 @@ def step(graph: Graph, case: Case | None, arrival: Arrival) -> tuple[Case, tuple
     """
     if case is None:
         return _open(graph, arrival)
-    if arrival.fingerprint in case.applied:
+    if case.has(arrival.fingerprint):
         return case, ()
     _check_pin(graph, case)
     draft = _Draft(graph, copy(case))
@@ -239,8 +239,7 @@ class _Draft:
         self.begin(arrival.at, arrival.event_id)
         case.applied.append(arrival.fingerprint)
         if node is None:
-            place = len(case.trail)
-            case.early.append(Early(arrival.topic, arrival.event_id, arrival.at, place, arrival.values))
+            case.early.append(Early(arrival.topic, arrival.event_id, arrival.at, case.length, arrival.values))
             case.trail.append(Mark("", arrival.topic, arrival.partition, arrival.offset, arrival.at))
             return
         since = case.active.pop(node.step).since
@@ -304,7 +303,7 @@ class _Draft:
         for place, event in enumerate(case.early):
             if event.topic == node.topic and _fits(case, node, event):
                 del case.early[place]
-                case.trail[event.mark] = case.trail[event.mark]._replace(step=node.step)
+                take_early(case, event, node.step)
                 self._bind(node, event.values, event.at)
                 return True
         return False

@@ -87,7 +87,7 @@ class Outputs:
         Raises:
             Refused: no batch holds it.
         """
-        check_size(record_bytes(Outgoing(case.id.encode(), cases.to_bytes(case))))
+        check_size(record_bytes(Outgoing(case.id.encode(), cases.archived(case))))
 
     def forget(self) -> None:
         """Drop what was checked and may not be sent: another worker takes over, or a smaller decision follows."""
@@ -114,7 +114,7 @@ class Outputs:
         """Append closed cases, by case partition, to the group's archive."""
         await self._append(
             {
-                Partition(f"{self._group}.archive", number): [Outgoing(c.id.encode(), cases.to_bytes(c)) for c in found]
+                Partition(f"{self._group}.archive", number): [Outgoing(c.id.encode(), cases.archived(c)) for c in found]
                 for number, found in closed.items()
                 if found
             }

@@ -40,10 +40,15 @@ class Damage:
     @property
     def case(self) -> str:
         """The case it is about, as far as its key can be read."""
-        key = self.key
-        if key.startswith(parked.PREFIX):
-            key = key.removeprefix(parked.PREFIX).split(b"\0", 1)[0]
-        return key.decode(errors="replace")
+        return case_of(self.key).decode(errors="replace")
+
+
+def case_of(key: bytes) -> bytes:
+    """The id of the case that a row is about."""
+    for prefix in (parked.PREFIX, case_log.CHAPTER):
+        if key.startswith(prefix):
+            return key.removeprefix(prefix).split(b"\0", 1)[0]
+    return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +112,17 @@ def plan(
     begins = batch_before + 1 if before is None else at - before.rows
     again: list[tuple[int, Row]] = []
     readable: set[bytes] = set()
+    continued: set[bytes] = set()
+    parts = {k: v for k, (_, v) in latest.items() if k.startswith(case_log.CHAPTER) and _read(k, v) is not None}
+    chapters = case_log.chapters(parts.items())
     for key, (offset, value) in latest.items():
-        entry = _read(key, value)
+        entry = _read(key, value, chapters.get(key.decode(errors="replace"), ()))
         if entry is None:
             damaged.append(Damage(key, offset))
             continue
         readable.add(key)
+        if isinstance(entry, Stored) and entry.case.chapters:
+            continued.add(key)
         if isinstance(entry, Stored) and begins <= offset < at and (entry.pending or entry.case.closed):
             again.append((offset, (key, value)))
     markers, unreadable = _markers(archive, readable, now=now, life=marker_life)
@@ -120,14 +130,15 @@ def plan(
     inputs = {topic: offset if topic in listens else _kept(before, topic, offset) for topic, offset in first.items()}
     rows_again = _last_that_fit([row for _, row in sorted(again)], limit - 10_000 - 100 * len(inputs))
     end = case_log.pack_positions(Positions(inputs, len(rows_again), () if before is None else before.settled))
-    tombstones = tuple((d.key, None) for d in damaged if not d.archived and d.key != case_log.POSITIONS)
+    gone = [key for key in parts if case_of(key) not in continued]  # first: a case must not open beside old chapters
+    gone += [d.key for d in damaged if not d.archived and d.key != case_log.POSITIONS]
     return Plan(
         number,
         tuple(damaged),
         sum(not key.startswith(case_log.OURS) for key in readable),
         tuple(markers.items()),
         (*rows_again, (case_log.POSITIONS, end)),
-        tombstones,
+        tuple((key, None) for key in gone),
         inputs,
         unreadable,
     )
@@ -161,8 +172,10 @@ def _kept(before: Positions | None, topic: str, first: int) -> int:
     return first if before is None else max(first, before.inputs.get(topic, first))
 
 
-def _read(key: bytes, value: bytes) -> Stored | Marker | bool | None:
+def _read(key: bytes, value: bytes, chapters: Sequence[bytes] = ()) -> Stored | Marker | bool | None:
     """What a row holds: a case, a marker, True for a row of another kind; None when it cannot be read.
+
+    A case whose chapters are missing or cannot be read counts as one that cannot.
 
     Raises:
         BusError: it is of a newer format.
@@ -174,11 +187,16 @@ def _read(key: bytes, value: bytes) -> Stored | Marker | bool | None:
                 parked.read(key, value)
             except Damaged:
                 return None
+        if key.startswith(case_log.CHAPTER):
+            try:
+                case_log.chapters([(key, value)])
+            except Damaged:
+                return None
         return True
-    _refuse_newer(value, case_log.FORMAT)
+    _refuse_newer(value, case_log.CHAPTERED)
     try:
         key.decode()
-        return case_log.unpack(value)
+        return case_log.unpack(value, chapters)
     except (Damaged, UnicodeDecodeError):
         return None
 

@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
+from agents import case as cases
 from agents import case_log, trace
 from agents import shelf as shelves
-from agents.case import Case
 from agents.case_log import CaseLog, Marker, Positions, Row, Stored
 from agents.decide import Decider
 from agents.decision import Decision, Rules
@@ -238,7 +238,7 @@ class Runner:
         for number, decision in decisions.items():
             for case_id, entry in decision.changes.items():
                 if isinstance(entry, Stored) and (emits := sent.get(case_id)):
-                    _place(entry.case, emits, places)
+                    cases.place(entry.case, len(emits), places)
             rows = self._rows(number, decision)
             if _size(rows) > self._log.batch_bytes and self._markers.get(number):
                 await self._store_markers(number)
@@ -251,7 +251,7 @@ class Runner:
         if batches:
             await self._log.append(batches)
         for number, decision in kept.items():
-            self._install(number, decision)
+            self._install(number, decision, batches[number])
         self._start_sending()
         if len(kept) < len(decisions):
             return False
@@ -261,10 +261,11 @@ class Runner:
     def _rows(self, number: int, decision: Decision) -> list[Row]:
         """The rows of one batch, its positions last."""
         entries: dict[str, Entry | None] = {**self._markers.get(number, {}), **decision.changes}
-        rows: list[Row] = [(c.encode(), None if e is None else case_log.pack(e)) for c, e in entries.items()]
+        shelf = self._shelves[number]
+        rows = [row for case_id, entry in entries.items() for row in shelf.rows(case_id, entry)]
         rows += [(key, None) if waiting is None else waiting.row() for key, waiting in decision.rows.items()]
         end = _positions(self._merge.lanes[number].positions, len(rows) + 1, decision.settled)
-        if self._graph.hash not in self._shelves[number].processes:
+        if self._graph.hash not in shelf.processes:
             process = trace.describe(self._graph)
             decision.described = _size([*rows, process, end]) <= self._log.batch_bytes
             rows += [process] if decision.described else []
@@ -277,11 +278,11 @@ class Runner:
             rows: list[Row] = []
             end = _positions(shelf.positions, len(markers), ())
             for case_id, marker in list(markers.items()):
-                row = (case_id.encode(), case_log.pack(marker))
-                if rows and _size([*rows, row, end]) > self._log.batch_bytes:
+                found = shelf.rows(case_id, marker)
+                if rows and _size([*rows, *found, end]) > self._log.batch_bytes:
                     break
-                rows.append(row)
-                shelf.put(case_id, markers.pop(case_id))
+                rows += found
+                shelf.put(case_id, found[-1][1], markers.pop(case_id))
             await self._log.append({number: [*rows, _positions(shelf.positions, len(rows), ())]})
 
     def _shrink(self, number: int, decision: Decision) -> None:
@@ -306,14 +307,14 @@ class Runner:
         self._shelves[number].restore(decision.fired)
         self._outputs.forget()  # its outputs are built again with the next one, or never
 
-    def _install(self, number: int, decision: Decision) -> None:
-        shelf = self._shelves[number]
+    def _install(self, number: int, decision: Decision, rows: Sequence[Row]) -> None:
+        shelf, values = self._shelves[number], dict(rows)
         if decision.described:
             shelf.processes.add(self._graph.hash)
         for case_id, marker in self._markers.pop(number, {}).items():
-            shelf.put(case_id, marker)
+            shelf.put(case_id, values[case_id.encode()], marker)
         for case_id, entry in decision.changes.items():
-            shelf.put(case_id, entry)
+            shelf.put(case_id, values[case_id.encode()], entry)
         for case_id, queue in decision.queues.items():
             shelf.queue(case_id, queue)
         for alarm in decision.alarms:
@@ -338,7 +339,7 @@ class Runner:
         places = await self._outputs.send(emits)
         for entries in closed.values():
             for entry in entries:
-                _place(entry.case, entry.pending, places)
+                cases.place(entry.case, len(entry.pending), places)
         await self._outputs.archive({number: [entry.case for entry in found] for number, found in closed.items()})
         await self._outputs.settle(settled)
         return places
@@ -353,11 +354,9 @@ class Runner:
         for number, sent in self._sent.items():
             shelf = self._shelves[number]
             for case_id, entry in sent.items():
-                case = entry.case
-                _place(case, entry.pending, places)
-                shelf.entries[case_id] = Stored(case)
-                if case.closed:
-                    marker = Marker(case.graph, tuple(case.applied), expires)
+                shelf.acknowledge(case_id, entry, places)
+                if entry.case.closed:
+                    marker = Marker(entry.case.graph, tuple(cases.whole_applied(entry.case)), expires)
                     self._markers.setdefault(number, {})[case_id] = marker
         self._sent.clear()
         self._settled.clear()
@@ -378,9 +377,10 @@ class Runner:
             if _size(self._rows(number, Decision())) > self._log.batch_bytes and self._markers.get(number):
                 await self._store_markers(number)
         nothing = {number: Decision() for number in self._shelves}
-        await self._log.append({number: self._rows(number, decision) for number, decision in nothing.items()})
+        batches = {number: self._rows(number, decision) for number, decision in nothing.items()}
+        await self._log.append(batches)
         for number, decision in nothing.items():
-            self._install(number, decision)
+            self._install(number, decision, batches[number])
         self._sent.clear()
         self._stored_at = 0
 
@@ -392,19 +392,3 @@ def _positions(inputs: Mapping[str, int], rows: int, settled: Sequence[bytes]) -
 def _size(rows: Sequence[Row]) -> int:
     """An upper bound of the bytes rows take in a batch."""
     return sum(len(key) + len(value or b"") + 16 for key, value in rows)
-
-
-def _place(case: Case, emits: Sequence[Emit], places: Places) -> None:
-    """Write into the case's trail where these outputs of it stand, now that they are acknowledged.
-
-    From the end, and no further than the last of them: a long case must not cost more at each event.
-    """
-    trail = case.trail
-    index, left = len(trail), len(emits)
-    while left and index:
-        index -= 1
-        mark = trail[index]
-        place = places.get(mark.id)
-        if place is not None:
-            left -= 1
-            trail[index] = mark._replace(partition=place[0], offset=place[1])

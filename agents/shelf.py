@@ -1,8 +1,9 @@
 """One case partition in memory: its cases, timers and input positions.
 
-Held by the runner for each partition it owns. Cases stay packed bytes until first touched, so recovery costs a dict
-entry per case. The trap it avoids: a timer heap is never searched; an entry that no longer matches its case's due
-moment is dropped when it comes up.
+Held by the runner for each partition it owns. Cases are kept as their bytes in the log, beside the few thousand touched
+last as objects, so recovery costs a dict entry per case, and an open case little more memory than its bytes.
+The trap it avoids: a timer heap is never searched; an entry that no longer matches its case's due moment is dropped
+when it comes up.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from dataclasses import dataclass, field
 
 from agents import case as cases
 from agents import case_log, parked
-from agents.case_log import Damaged, Marker, Positions, Stored
+from agents.case_log import Damaged, Marker, Positions, Row, Stored
 from agents.parked import Waiting
 
 Entry = Stored | Marker
+HOT = 4_096  # cases kept as objects, about 3 kB each; the rest is bytes, about 0.5 kB, decoded when touched
+_UNKNOWN = (-1, -1)
 
 
 @dataclass(slots=True)
@@ -24,10 +27,17 @@ class Shelf:
     """Entries by case id, a heap of (due microseconds, case id), next input offset per topic, queues of parked cases.
 
     Args:
+        entries: cases and markers as their bytes in the log.
+        chapters: what is closed off of long cases, as the bytes in the log, oldest first.
+        hot: the cases touched last, as objects; the eldest leaves first.
+        placed: partition and offset of each output that was acknowledged after the bytes of its case were written.
         settled: keys of rows of ``<group>.parked`` that the last batch took in, whose tombstones may not be written.
     """
 
-    entries: dict[str, Entry | bytes] = field(default_factory=dict)
+    entries: dict[str, bytes] = field(default_factory=dict)
+    chapters: dict[str, list[bytes]] = field(default_factory=dict)
+    hot: dict[str, Stored] = field(default_factory=dict)
+    placed: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     timers: list[tuple[int, str]] = field(default_factory=list)
     positions: dict[str, int] = field(default_factory=dict)
     unconfirmed: list[str] = field(default_factory=list)
@@ -36,31 +46,87 @@ class Shelf:
     settled: tuple[bytes, ...] = ()
 
     def get(self, case_id: str) -> Entry | None:
-        """The entry of a case, decoded on first touch. Raises Damaged."""
-        entry = self.entries.get(case_id)
-        if isinstance(entry, bytes):
-            entry = case_log.unpack(entry)
-            self.entries[case_id] = entry
+        """The entry of a case, decoded when it has not been touched for long. Raises Damaged."""
+        hot = self.hot.get(case_id)
+        if hot is not None:
+            return hot
+        value = self.entries.get(case_id)
+        if value is None:
+            return None
+        entry = case_log.unpack(value, self.chapters.get(case_id, ()))
+        if isinstance(entry, Stored):
+            known = dict(zip((emit.id for emit in entry.pending), self.placed.get(case_id, ()), strict=False))
+            cases.place(entry.case, len(known), known)
+            self._touch(case_id, entry)
         return entry
 
-    def put(self, case_id: str, entry: Entry | None) -> None:
-        """Keep, replace or (None) forget an entry, and note its timer."""
-        if entry is None:
+    def put(self, case_id: str, value: bytes | None, entry: Entry | None) -> None:
+        """Keep, replace or (None) forget an entry, and note its timer.
+
+        Args:
+            case_id: of the case.
+            value: its bytes in the log.
+            entry: what they say.
+        """
+        self.hot.pop(case_id, None)
+        self.placed.pop(case_id, None)
+        if not isinstance(entry, Stored):
+            self.chapters.pop(case_id, None)
+        if value is None:
             self.entries.pop(case_id, None)
             return
         before = self.entries.get(case_id)
-        self.entries[case_id] = entry
-        due = due_of(entry)
-        if due is not None and (before is None or due != due_of(before)):
+        self.entries[case_id] = value
+        if isinstance(entry, Stored):
+            written = self.chapters.get(case_id, ())
+            if len(entry.case.chapters) > len(written):
+                self.chapters[case_id] = [*written, *map(cases.chapter_to_bytes, entry.case.chapters[len(written) :])]
+            self._touch(case_id, entry)
+        due = case_log.due_of(value)
+        if due is not None and (before is None or due != case_log.due_of(before)):
             heapq.heappush(self.timers, (due, case_id))
+
+    def rows(self, case_id: str, entry: Entry | None) -> list[Row]:
+        """The rows that store an entry, its own the last; before it new chapters, or tombstones of a case that ended.
+
+        Args:
+            case_id: of the case.
+            entry: it, None to forget it.
+        """
+        written = len(self.chapters.get(case_id, ()))
+        found: list[Row] = []
+        if isinstance(entry, Stored):
+            cases.close_chapters(entry.case, len(entry.pending))
+            for number, chapter in enumerate(entry.case.chapters[written:], written):
+                found.append((case_log.chapter_key(case_id, number), cases.chapter_to_bytes(chapter)))
+        else:
+            found += [(case_log.chapter_key(case_id, number), None) for number in range(written)]
+        return [*found, (case_id.encode(), None if entry is None else case_log.pack(entry))]
+
+    def _touch(self, case_id: str, entry: Stored) -> None:
+        self.hot[case_id] = entry
+        if len(self.hot) > HOT:
+            del self.hot[next(iter(self.hot))]
+
+    def acknowledge(self, case_id: str, entry: Stored, places: Mapping[str, tuple[int, int]]) -> None:
+        """Note where the outputs of a case stand, for when its bytes are read again; its next bytes will say it.
+
+        Args:
+            case_id: of the case.
+            entry: it, with the outputs.
+            places: partition and offset by event id.
+        """
+        cases.place(entry.case, len(entry.pending), places)
+        if entry.pending and case_id in self.entries:
+            self.placed[case_id] = tuple(places.get(emit.id, _UNKNOWN) for emit in entry.pending)
 
     def queue(self, case_id: str, waiting: list[Waiting]) -> None:
         """Replace the queue of a parked case; with the last of it the timers of the case run again."""
         if waiting:
             self.parked[case_id] = waiting
             return
-        entry = self.entries.get(case_id)
-        due = None if self.parked.pop(case_id, None) is None or entry is None else due_of(entry)
+        value = self.entries.get(case_id)
+        due = None if self.parked.pop(case_id, None) is None or value is None else case_log.due_of(value)
         if due is not None:
             heapq.heappush(self.timers, (due, case_id))
 
@@ -68,21 +134,14 @@ class Shelf:
         """(due, id) of entries due at or before `moment` (microseconds), in that order, taken off the heap."""
         while self.timers and self.timers[0][0] <= moment:
             due, case_id = heapq.heappop(self.timers)
-            entry = self.entries.get(case_id)
-            if entry is not None and due_of(entry) == due:
+            value = self.entries.get(case_id)
+            if value is not None and case_log.due_of(value) == due:
                 yield due, case_id
 
     def restore(self, timers: Iterable[tuple[int, str]]) -> None:
         """Put back timers that `due` gave out for a decision that was dropped."""
         for timer in timers:
             heapq.heappush(self.timers, timer)
-
-
-def due_of(entry: Entry | bytes) -> int | None:
-    """When something must happen to an entry by time alone, microseconds."""
-    if isinstance(entry, bytes):
-        return case_log.due_of(entry)
-    return entry.expires if isinstance(entry, Marker) else cases.next_due(entry.case)
 
 
 def recover(rows: Iterable[tuple[int, bytes, bytes | None]], *, opens_on: str = "") -> Shelf:
@@ -122,6 +181,10 @@ def recover(rows: Iterable[tuple[int, bytes, bytes | None]], *, opens_on: str = 
         if offset >= at - positions.rows:
             shelf.unconfirmed.append(case_id)
     heapq.heapify(shelf.timers)
+    found = case_log.chapters((key, value) for key, (_, value) in latest.items())
+    shelf.chapters = {
+        case_id: parts for case_id, parts in found.items() if case_log.continues(shelf.entries.get(case_id))
+    }
     for queue in shelf.parked.values():
         queue.sort(key=lambda waiting: waiting.order)
     return shelf

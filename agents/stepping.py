@@ -76,7 +76,7 @@ class Stepper:
 
     def _keep(self, entry: Stored | None, after: Case, emits: Sequence[Emit]) -> None:
         self._rules.outputs.check(emits)
-        if after.closed and len(after.trail) > _LARGEST_TRAIL:
+        if after.closed and after.length > _LARGEST_TRAIL:
             self._rules.outputs.check_closed(after)
         decision = self.decision
         earlier = entry.pending if entry is not None and after.id in decision.changes else ()

@@ -92,10 +92,10 @@ def find(reader: Reader, topics: Mapping[str, TopicState], case_id: str) -> Iter
             continue
         group = name.removesuffix(_CASES)
         number = partition_for(key, topics[name].partitions)
-        wanted = (case_log.PROCESS, parked.key_of(case_id))
+        wanted = (case_log.PROCESS, parked.key_of(case_id), case_log.chapters_of(case_id))
         rows = _latest(reader, Partition(name, number), lambda k, wanted=wanted: k == key or k.startswith(wanted))
         queue = parked.of_case(rows, case_id)
-        case = _case(reader, Partition(group + _ARCHIVE, number), key, rows.get(key))
+        case = _case(reader, Partition(group + _ARCHIVE, number), key, rows)
         if case is None and queue:  # parked by the event that would open it
             case = Case(case_id, "", queue[0].entry.record.timestamp * 1_000)
         if case is not None:
@@ -104,11 +104,12 @@ def find(reader: Reader, topics: Mapping[str, TopicState], case_id: str) -> Iter
             yield Found(group, case, steps, parked.standstill(queue))
 
 
-def _case(reader: Reader, archive: Partition, key: bytes, value: bytes | None) -> Case | None:
-    """The case of a value of the case log, or what the archive has of it."""
+def _case(reader: Reader, archive: Partition, key: bytes, rows: Mapping[bytes, bytes]) -> Case | None:
+    """The case as its rows of the case log tell it, or what the archive has of it."""
+    value = rows.get(key)
     if value is None:
         return None
-    entry = case_log.unpack(value)
+    entry = case_log.unpack(value, case_log.chapters(rows.items()).get(key.decode(), ()))
     if isinstance(entry, Stored):
         return entry.case
     archived = _latest(reader, archive, lambda k: k == key).get(key)
@@ -117,7 +118,7 @@ def _case(reader: Reader, archive: Partition, key: bytes, value: bytes | None) -
 
 def entries(reader: Reader, found: Found) -> list[Entry]:
     """Every event of the case, in the order it met them."""
-    return [_entry(found, mark, *_event(reader, found.case, mark)) for mark in found.case.trail]
+    return [_entry(found, mark, *_event(reader, found.case, mark)) for mark in cases.whole_trail(found.case)]
 
 
 def _latest(reader: Reader, partition: Partition, wanted: object) -> dict[bytes, bytes]:

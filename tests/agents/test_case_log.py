@@ -72,7 +72,7 @@ def test_an_entry_cut_short_is_never_taken_for_a_whole_one(entry: Stored, data: 
 
 @pytest.mark.parametrize("read", [case_log.unpack, case_log.due_of])
 def test_a_newer_format_is_refused_with_the_remedy(read: Callable[[bytes], object]) -> None:
-    raw = bytes([case_log.FORMAT + 1]) + case_log.pack(Stored(Case("c", "g", 0)))[1:]
+    raw = bytes([case_log.CHAPTERED + 1]) + case_log.pack(Stored(Case("c", "g", 0)))[1:]
     with pytest.raises(Damaged, match="Run the newer worker"):
         read(raw)
 

@@ -191,8 +191,8 @@ async def test_outputs_that_nobody_had_sent_are_sent_by_the_next_owner(positions
 async def test_a_newer_format_is_no_damage() -> None:
     world = await carried()
     number = home(world, "o-1")
-    world.rows[number].append((b"o-1", b"\x02\x00" + bytes(20)))
-    with pytest.raises(BusError, match=r"rows of format 2.*Run the newer version"):
+    world.rows[number].append((b"o-1", b"\x04\x00" + bytes(20)))
+    with pytest.raises(BusError, match=r"rows of format 4.*Run the newer version"):
         plan_of(world, number)
 
 

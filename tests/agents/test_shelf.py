@@ -49,6 +49,10 @@ def rows_of(batches: list[tuple[dict[str, Stored | Marker | None], dict[str, int
     return rows
 
 
+def put(found: Shelf, case_id: str, entry: Stored | Marker | None) -> None:
+    found.put(case_id, found.rows(case_id, entry)[-1][1], entry)
+
+
 def plain(found: Shelf) -> tuple[object, ...]:
     entries = {case_id: found.get(case_id) for case_id in found.entries}
     return entries, sorted(found.timers), found.positions, set(found.unconfirmed), found.processes
@@ -82,7 +86,7 @@ def test_a_recovered_shelf_has_the_entries_and_timers_of_one_that_was_filled_ste
     filled = Shelf()
     for key, value in rows:
         if not key.startswith(b"!"):
-            filled.put(key.decode(), None if value is None else case_log.unpack(value))
+            filled.put(key.decode(), value, None if value is None else case_log.unpack(value))
     recovered = shelf.recover((offset, key, value) for offset, (key, value) in enumerate(rows))
     assert plain(recovered)[0] == plain(filled)[0]
     assert list(dict.fromkeys(recovered.due(9))) == list(dict.fromkeys(filled.due(9)))
@@ -95,10 +99,10 @@ def test_an_empty_log_gives_an_empty_shelf() -> None:
 def test_due_gives_in_order_of_due_and_case_and_only_what_still_holds() -> None:
     found = Shelf()
     for case_id, due in (("c", 5), ("b", 5), ("a", 7), ("late", 11)):
-        found.put(case_id, of(case_id, due))
-    found.put("a", of("a", 3))  # moved forward: the entry for 7 is stale
-    found.put("gone", of("gone", 4))
-    found.put("gone", None)
+        put(found, case_id, of(case_id, due))
+    put(found, "a", of("a", 3))  # moved forward: the entry for 7 is stale
+    put(found, "gone", of("gone", 4))
+    put(found, "gone", None)
     assert list(found.due(10)) == [(3, "a"), (5, "b"), (5, "c")]
     assert list(found.due(10)) == []
     found.restore([(5, "b")])
@@ -116,7 +120,7 @@ def test_an_entry_is_decoded_once_and_on_its_first_touch() -> None:
 
 def test_a_unit_under_way_sees_its_own_changes_first() -> None:
     found = Shelf()
-    found.put("a", of("a", 1))
+    put(found, "a", of("a", 1))
     assert shelf.merged(found, {}, "a") == of("a", 1)
     assert shelf.merged(found, {"a": of("a", 2)}, "a") == of("a", 2)
     assert shelf.merged(found, {"a": None}, "a") is None
@@ -146,7 +150,7 @@ def test_queues_are_rebuilt_in_order_whatever_row_was_written_last() -> None:
 
 def test_the_timer_of_a_parked_case_is_set_again_with_the_end_of_its_queue() -> None:
     found = Shelf()
-    found.put("a", of("a", 3))
+    put(found, "a", of("a", 3))
     found.queue("a", [parked.read(*parked_row("a", 1))])  # type: ignore[arg-type]
     assert list(found.due(5)) == [(3, "a")]
     assert list(found.due(5)) == []

@@ -119,7 +119,7 @@ async def test_0_1_0_refuses_a_partition_where_something_is_parked_instead_of_go
 def test_a_case_of_a_later_format_is_refused_with_what_to_do(read: Callable[[Rows], object]) -> None:
     value = case_log.pack(Stored(cases.Case("c", "g", 0)))
     with pytest.raises(BusError, match="Run the newer worker"):
-        read([(0, b"c", bytes([value[0] + 1]) + value[1:])])
+        read([(0, b"c", bytes([case_log.CHAPTERED + 1]) + value[1:])])
 
 
 def test_a_row_of_ours_that_this_version_does_not_know_is_left_alone() -> None:
