@@ -329,6 +329,42 @@ def cut(database: str, which: str) -> None:
     engine.dispose()
 
 
+def test_a_subscription_whose_group_has_lost_its_commits_begins_again_and_passes_over_nothing(
+    world: World, fresh: Callable[[str], str], tmp_path: Path, bar: Callable[..., None]
+) -> None:
+    """Beside an inbox nothing happens twice; without one everything that is stored comes again."""
+    plain = Scene(world, f"{fresh('f')}-plain", "")
+    kept = Scene(world, f"{fresh('f')}-inbox", "", database=f"sqlite:///{tmp_path}/books.db")
+    kept.create()
+    scenes = [plain, kept]
+    make_topics(world.bootstrap, [RECORDED], groups=[s.group for s in scenes], workflows=[], brokers=1)
+    for scene in scenes:
+        scene.start("before", first=True)
+    everyone = [scene.actors[0] for scene in scenes]
+    until(lambda: all(actor.ready for actor in everyone), "ready", everyone)
+    publish(world, scenes, 1, 2)
+    until(lambda: all(scene.had(1, 2) for scene in scenes), "the first effects", everyone)
+    refusals = {error for scene in scenes for error in world.forget_commits(scene.group, RECORDED)}
+    end(everyone)
+    for scene in scenes:
+        world.forget_group(scene.group)
+    publish(world, scenes, 3)
+    everyone = [scene.start("after") for scene in scenes]
+    publish(world, scenes, 4)
+    until(lambda: all(scene.had(3, 4) and scene.quiet for scene in scenes), "they began again", everyone)
+    end(everyone)
+    again = sorted((case, n) for case in plain.cases for n in (1, 2))
+    found = [f"{case}: out of order" for scene in scenes for case in scene.disorder()]
+    bar(
+        "Subscriptions whose group lost its commits",
+        demanded="passed over 0; twice 0 beside an inbox, without one all that came before",
+        measured=f"{len(found)} out of order; twice {len(kept.twice())} beside an inbox, {len(plain.twice())} without",
+        ok=not found and not kept.twice() and plain.twice() == again and refusals == {"GroupSubscribedToTopicError"},
+        refused_while_it_works=sorted(refusals),
+        anomalies=found,
+    )
+
+
 # -- the relay of an outbox -------------------------------------------------------------------------------------------
 
 

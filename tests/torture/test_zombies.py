@@ -38,6 +38,8 @@ from tests.torture.zombies import FOLLOWED, RECORDED, WORKING, Actor, World, unt
 pytestmark = [pytest.mark.kafka, pytest.mark.torture, pytest.mark.timeout(1_800)]
 
 DEADLINES = "bus.deadline.missed.v1"
+WORKER = "tests.torture.zombies:worker"
+PARTITIONS = list(range(6))  # as the standard topology has them
 HOSTS = ("faust", "aiokafka")
 CASES = 18
 TOGETHER = 8  # scenes that are lived at the same time
@@ -104,9 +106,8 @@ class Scene:
 
     def start(self, name: str, **more: object) -> Actor:
         """Start a worker."""
-        actor = Actor(
-            self.world, f"{self.group}.{name}", "tests.torture.zombies:worker", group=self.group, host=self.host, **more
-        )
+        given = {"group": self.group, "host": self.host, **more}
+        actor = Actor(self.world, f"{self.group}.{name}", WORKER, **given)
         self.actors.append(actor)
         return actor
 
@@ -136,6 +137,11 @@ class Scene:
     def zombie(self) -> Actor:
         """The one that is stopped."""
         return self.actors[0]
+
+    @property
+    def zombies(self) -> list[Actor]:
+        """Those that must end by themselves: whoever is stopped at a moment."""
+        return [self.zombie] if self.at in WORKING else []
 
     @property
     def last(self) -> Actor:
@@ -188,12 +194,12 @@ def wrong(scene: Scene, followed: Mapping[str, Sequence[Follow]]) -> list[str]:
 
 def _wrong_ends(scene: Scene) -> Iterator[str]:
     """A zombie ends by itself and says why; whoever was told to stop ends well."""
-    zombie, *others = scene.actors
-    if zombie.code not in {EXIT_MEMBERSHIP_LOST, 1}:
-        yield f"the zombie ended with {zombie.code}"
-    if not any(said in zombie.log() for said in SAID):
-        yield f"the zombie did not say why it ended: {zombie.log()[-300:]!r}"
-    yield from (f"{other.name} ended with {other.code}: {other.log()[-300:]!r}" for other in others if other.code)
+    for actor in scene.actors:
+        if actor not in scene.zombies:
+            if actor.code != 0:
+                yield f"{actor.name} ended with {actor.code}: {actor.log()[-300:]!r}"
+        elif actor.code not in {EXIT_MEMBERSHIP_LOST, 1} or not any(said in actor.log() for said in SAID):
+            yield f"the zombie {actor.name} ended with {actor.code} and said {actor.log()[-300:]!r}"
 
 
 def _wrong_outputs(scene: Scene, followed: Mapping[str, Sequence[Follow]]) -> Iterator[str]:
@@ -247,6 +253,13 @@ def _wrong_places(scene: Scene) -> Iterator[str]:
     )
 
 
+def stop(actors: Sequence[Actor]) -> None:
+    """SIGTERM, and their end."""
+    for actor in actors:
+        actor.signal(signal.SIGTERM)
+    until(lambda: all(actor.code is not None for actor in actors), "stopped", actors)
+
+
 def live(world: World, scenes: Sequence[Scene]) -> None:
     """Let every scene's worker become a zombie, be overtaken, wake and end; then a third one finishes its cases."""
     make_topics(world.bootstrap, [RECORDED], groups=[s.group for s in scenes], workflows=[], brokers=1)
@@ -268,15 +281,12 @@ def live(world: World, scenes: Sequence[Scene]) -> None:
     until(lambda: all(scene.zombie.code is not None for scene in scenes), "the zombies ended", everyone)
     for scene in scenes:
         scene.after = world.committed(scene.group)
-        scene.last.signal(signal.SIGTERM)
-    until(lambda: all(scene.last.code is not None for scene in scenes), "the successors stopped", everyone)
+    stop([scene.last for scene in scenes])
     everyone = [scene.start("third") for scene in scenes]
     publish(world, scenes, 6)
     # Without the fence events get lost, so there it may never be over.
     until(lambda: all(scene.over for scene in scenes if scene.fenced), "all over", everyone)
-    for actor in everyone:
-        actor.signal(signal.SIGTERM)
-    until(lambda: all(actor.code is not None for actor in everyone), "stopped", everyone)
+    stop(everyone)
     for scene in scenes:
         scene.ends = world.ends(RECORDED)
 
@@ -319,3 +329,89 @@ def test_without_the_fence_the_same_checker_sees_what_a_zombie_overwrites(worker
     for scene in workers[-len(HOSTS) :]:
         found = wrong(scene, followed)
         assert any("positions of" in what for what in found), found
+
+
+class Twins(Scene):
+    """A group of three static members, each of which gets a twin: a process of the same name and supervisor."""
+
+    @property
+    def zombies(self) -> list[Actor]:
+        """The three that are replaced."""
+        return self.actors[:3]
+
+    @property
+    def owned(self) -> list[int]:
+        """The case partitions that the three started last say they own."""
+        return sorted(number for actor in self.actors[-3:] for number in actor.owned)
+
+
+def test_of_two_processes_under_one_static_name_one_works_and_the_other_ends(
+    world: World, bar: Callable[..., None]
+) -> None:
+    """Two are replaced while they work, the third while it is stopped; another supervisor's never comes in."""
+    group = Twins(world, "static", "twins")
+    make_topics(world.bootstrap, [RECORDED], groups=[group.group], workflows=[], brokers=1)
+    members = [("w0", "aiokafka"), ("w1", "faust"), ("w2", "aiokafka")]
+    old = [group.start(f"{name}.old", host=host, instance=name) for name, host in members]
+    until(lambda: group.owned == PARTITIONS, "three own all", old)
+    given = {"group": group.group, "host": "aiokafka", "instance": "w0", "supervised": True}
+    stranger = Actor(world, f"{group.group}.stranger", WORKER, **given)
+    publish(world, [group], 1, 2, 3)
+    until(lambda: all_followed(world, [group], 1, 2, 3), "the first events followed", old)
+    old[2].signal(signal.SIGSTOP)
+    twins = [group.start(f"{name}.new", host=host, instance=name) for name, host in members]
+    publish(world, [group], 4)
+    until(lambda: group.owned == PARTITIONS and all_followed(world, [group], 4), "the twins own all", twins)
+    publish(world, [group], 5)
+    until(lambda: all_followed(world, [group], 5), "the twins went further", twins)
+    group.before = world.committed(group.group)
+    old[2].signal(signal.SIGCONT)
+    until(lambda: all(actor.code is not None for actor in (*old, stranger)), "the others ended", [*old, stranger])
+    group.after = world.committed(group.group)
+    publish(world, [group], 6)
+    until(lambda: group.over, "all over", twins)
+    stop(twins)
+    group.ends = world.ends(RECORDED)
+    found = wrong(group, follows(world))
+    refused = "Another worker runs as --instance w0" in stranger.log()
+    ended = sum(actor.code in {EXIT_MEMBERSHIP_LOST, 1} for actor in old)
+    bar(
+        "Twins under one static name",
+        demanded="3 replaced, 1 asleep: the old end, the new own, lost 0, twice 0; a stranger is refused",
+        measured=f"{ended} ended, {len(found)} anomalies; the stranger ended with {stranger.code}",
+        ok=not found and refused and stranger.code == 2,
+        anomalies=found,
+    )
+
+
+def test_a_worker_whose_group_has_lost_its_commits_goes_on_from_its_own_log(
+    world: World, bar: Callable[..., None]
+) -> None:
+    """While it works the broker refuses to forget them; afterwards they are gone, and so is the group."""
+    groups = [Scene(world, host, "forgotten") for host in HOSTS]
+    make_topics(world.bootstrap, [RECORDED], groups=[s.group for s in groups], workflows=[], brokers=1)
+    everyone = [scene.start("before") for scene in groups]
+    publish(world, groups, 1, 2, 3)
+    until(lambda: all_followed(world, groups, 1, 2, 3), "the first events followed", everyone)
+    refusals = {error for scene in groups for error in world.forget_commits(scene.group, RECORDED)}
+    stop(everyone)
+    for scene in groups:
+        world.forget_group(scene.group)
+    publish(world, groups, 4)
+    everyone = [scene.start("after") for scene in groups]
+    publish(world, groups, 5, 6)
+    until(lambda: all(scene.over for scene in groups), "all over", everyone)
+    stop(everyone)
+    followed = follows(world)
+    for scene in groups:
+        scene.ends = world.ends(RECORDED)
+    found = [what for scene in groups for what in wrong(scene, followed)]
+    repeats = sum(len(followed[case]) - last for scene in groups for case, last in scene.lasts.items())
+    bar(
+        "Workers whose group lost its commits",
+        demanded=f"{len(groups)} groups: as the model, nothing read again",
+        measured=f"{len(groups)} groups: {len(found)} anomalies, {repeats} repeats",
+        ok=not found and not repeats and refusals == {"GroupSubscribedToTopicError"},
+        refused_while_it_works=sorted(refusals),
+        anomalies=found,
+    )

@@ -13,10 +13,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
+
+from kafka.errors import NoError
+from kafka.structs import TopicPartition
 
 from agents.case_log import OURS, Row
 from agents.kafka_case_log import KafkaCaseLog
@@ -73,16 +76,18 @@ def worker(
     group: str,
     host: str,
     instance: str = "",
+    supervised: bool = False,
     at: str = "",
     deaf: bool = False,
     fenced: bool = True,
 ) -> None:
-    """``agencybus worker run recorded`` for the cases of `group`, without the supervisor above it.
+    """``agencybus worker run recorded`` for the cases of `group`.
 
     Args:
         actor: this process. folder: of the run. bootstrap: the cluster.
         group: consumer group; its cases begin with its name. host: faust or aiokafka.
         instance: static member name; empty for a dynamic member.
+        supervised: whether it has a supervisor of its own; else the zygote stands for the one of all.
         at: the moment of `WORKING` at which it stops.
         deaf: whether it takes in a while after everything else that the group has given it up.
         fenced: whether its batches carry its owner's epoch.
@@ -94,7 +99,8 @@ def worker(
         _hear_late()
     if not fenced:
         _take_out_the_fence()
-    os.environ[_CHILD] = str(os.getppid())
+    if not supervised:
+        os.environ[_CHILD] = str(os.getppid())
     static = ["--instance", instance] if instance else []
     ready = ["--ready-file", f"{folder}/{actor}.ready"]
     words = ["worker", "run", "recorded", "--host", host, "--group", group, "--case-prefix", f"{group}-", *ready]
@@ -236,6 +242,17 @@ class World:
         found = self.admin._client.describe_groups([group])[group]
         return len(found["members"]) if found["group_state"] == "Stable" else 0
 
+    def forget_commits(self, group: str, topic: str) -> set[str]:
+        """Delete a group's commits on a topic, as an operator's slip would; the names of the broker's refusals."""
+        places = [TopicPartition(topic, n) for n in range(self.reader.partitions(topic))]
+        answer = self.admin._client.delete_group_offsets(group, places)
+        return {error.__name__ for error in answer.values() if error is not NoError}
+
+    def forget_group(self, group: str) -> None:
+        """Delete a group that has no members, commits and all, as its expiry would."""
+        assert self.admin._client.delete_groups([group]) == {group: "OK"}
+        assert self.committed(group) == {}
+
 
 class Actor:
     """One process of the run.
@@ -252,8 +269,15 @@ class Actor:
 
     @property
     def ready(self) -> bool:
-        """Whether it says that it owns something."""
+        """Whether it has said that it works."""
         return (self._world.folder / f"{self.name}.ready").exists()
+
+    @property
+    def owned(self) -> list[int]:
+        """The case partitions that a worker said last that it owns."""
+        with suppress(FileNotFoundError):
+            return [int(n) for n in (self._world.folder / f"{self.name}.ready").read_text().split()]
+        return []
 
     def arm(self) -> None:
         """Let it stop when its moment comes."""
