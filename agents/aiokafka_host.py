@@ -112,7 +112,8 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         finally:
             if gathering is not None:
                 gathering.cancel()
-            with suppress(TimeoutError):  # a broker that is away must not keep a failed worker alive
+            # A broker that is away must not keep a failed worker alive, nor its end hide what it failed of.
+            with suppress(Exception):
                 async with asyncio.timeout(LEAVE_S):
                     await self._consumer.stop()
 

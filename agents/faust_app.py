@@ -204,6 +204,11 @@ class UnitConsumer(driver.Consumer):  # type: ignore[misc]  # faust ships no com
         if not self.app.host.failed:
             await super().wait_empty()
 
+    def _clean_unacked_messages(self) -> None:
+        if self.app.host.failed:  # while it was waited for
+            self._unacked_messages.clear()
+        super()._clean_unacked_messages()
+
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
         """Unit numbers have no gaps that mean anything."""
 

@@ -86,12 +86,13 @@ class FaustHost:
             await asyncio.wait({stopping, crashed}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             crashed.cancel()
+            if not self.failed and not self.app.crashed:
+                self.app.consumer.stop_flow()
+                await self.app.consumer.wait_empty()
             if self._failure is not None:
                 raise self._failure
             if self.app.crashed:
                 raise RuntimeError(f"faust crashed: {self.app.crash_reason!r}")
-            self.app.consumer.stop_flow()
-            await self.app.consumer.wait_empty()
             await self.runner.finish()
             await self.app.consumer.force_commit()
         finally:

@@ -9,6 +9,7 @@ import pytest
 
 from agents import aiokafka_host
 from agents.aiokafka_host import AiokafkaHost
+from bus.errors import Unreachable
 from tests.agents.host_suite import HostSuite
 from tests.agents.traps.support import Runs, settings
 
@@ -30,3 +31,19 @@ async def test_its_client_dates_old_answers_and_ends_with_its_membership(monkeyp
     await AiokafkaHost(settings(), runner, ready=print)._connect()
     assert [name for name, _ in guarded] == ["refuse_weak_consumer", "end_when_membership_is_lost", "date_answers"]
     assert all(consumer is client for _, consumer in guarded)
+
+
+async def test_what_its_end_meets_is_not_told_over_what_ended_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def connect() -> None:
+        raise Unreachable("no broker answers.")
+
+    async def stop() -> None:
+        raise RuntimeError("the client is gone")
+
+    runner: Any = Runs()
+    host = AiokafkaHost(settings(), runner, ready=print)
+    monkeypatch.setattr(host, "_connect", connect)
+    for client in (None, SimpleNamespace(stop=stop)):
+        host._consumer = client
+        with pytest.raises(Unreachable):
+            await host.run()

@@ -13,7 +13,7 @@ from agents import faust_app
 from agents.faust_app import FORBIDDEN, JOIN, UNIT, Unit, build_app
 from bus.errors import Refused
 from bus.message import Partition
-from tests.agents.traps.support import HERE, TOPIC, Runs, acking, hardened, ours, settings, unit
+from tests.agents.traps.support import HERE, TOPIC, Runs, acking, carried, hardened, ours, settings, unit
 
 
 @pytest.mark.parametrize("name", sorted(FORBIDDEN))
@@ -60,6 +60,23 @@ async def test_its_client_dates_old_answers_and_ends_with_its_membership(monkeyp
     await thread.on_start()
     assert guarded == [("end_when_membership_is_lost", client), ("date_answers", client)]
     thread.thread_loop.close()
+
+
+async def test_a_unit_that_fails_while_a_stop_waits_for_it_is_waited_for_no_longer() -> None:
+    host = ours(Runs())
+    consumer = acking(host.app)
+    host.app.consumer_generation_id = 0
+    under_way = carried(1, unit())
+    under_way.incref(1)
+    consumer.track_message(under_way)
+    waiting = asyncio.create_task(consumer.wait_empty())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    host._fail(ValueError("the unit broke"))
+    done, _ = await asyncio.wait({waiting}, timeout=5)
+    consumer._unacked_messages.clear()  # else a wait that goes on, which takes no cancel, would hold up this test
+    assert done
 
 
 async def test_a_fetch_joins_the_unit_that_still_waits_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
