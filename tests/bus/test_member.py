@@ -178,6 +178,62 @@ def test_after_a_rebalance_nothing_in_hand_counts_and_the_rest_is_read_again(clu
     assert desk.committed() == 3
 
 
+def test_partitions_kept_through_a_rebalance_are_taken_up_from_their_commit_and_nothing_is_in_hand_twice(
+    cluster: MemoryCluster,
+) -> None:
+    store(cluster, PLACE, "a0", "a1", "a2")
+    made, desk = a_member(cluster)
+    made.poll()
+    (hand, _) = made.hands()
+    made.next(hand)
+    made.handled(hand)
+    made.commit()
+    other = Desk(cluster)
+    other.consumer.poll(max_records=1, timeout=0)  # a rebalance begins
+    other.consumer.close()  # and leaves this member what it had
+    assert made.poll()
+    (again, _) = made.hands()
+    assert again is not hand
+    assert [record.offset for record in again.records] == [1, 2]
+    made.next(again)
+    made.handled(again)
+    made.commit()
+    assert desk.committed() == 2
+
+
+def test_a_partition_that_comes_back_is_committed_from_where_others_have_brought_it(cluster: MemoryCluster) -> None:
+    store(cluster, PLACE, "a0", "a1", "a2")
+    made, desk = a_member(cluster)
+    made.poll()
+    (hand, _) = made.hands()
+    made.next(hand)
+    made.handled(hand)
+    desk.consumer.evict()
+    Desk(cluster).run(lambda text: None, until_s=5)
+    assert desk.committed() == 3
+    made.poll()
+    made.commit()
+    assert desk.committed() == 3
+    made._fence(PLACE)
+    assert desk.committed() == 3
+
+
+def test_while_partitions_are_being_dealt_out_nothing_is_in_hand(cluster: MemoryCluster) -> None:
+    store(cluster, PLACE, "a0")
+    made, _ = a_member(cluster)
+    other, third = Desk(cluster), Desk(cluster)
+    for _ in range(3):
+        made.poll()
+        other.consumer.poll(max_records=1, timeout=0)
+    (hand,) = made.hands()
+    assert len(hand.records) == 1
+    third.consumer.poll(max_records=1, timeout=0)  # joins, and the other one has not heard yet
+    made.poll()
+    assert list(made.hands()) == []
+    assert made.next(hand) is None
+    assert not made.ready
+
+
 def test_a_commit_that_another_member_s_ownership_refuses_never_overwrites_its_commit(cluster: MemoryCluster) -> None:
     store(cluster, PLACE, "a0", "a1")
     made, desk = a_member(cluster)
