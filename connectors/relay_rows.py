@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from sqlalchemy import Connection, Engine, Table, and_, delete, exists, func, select, update
 
+from bus.errors import Unreachable
 from connectors.database import READING, reaching
 
 
@@ -39,7 +40,7 @@ class RelayRows:
         """Become the one relay of this outbox; False while another one is. Again is no harm.
 
         Raises:
-            Unreachable: as `database.reaching`.
+            Unreachable: as `database.reaching`; the file that is the lock cannot be opened.
         """
         if self._connection is not None:
             return True
@@ -64,7 +65,13 @@ class RelayRows:
             connection.commit()
             return held
         path = Path(f"{self._engine.url.database}-{self._table.name}-relay")
-        file = path.open("ab")
+        try:
+            file = path.open("ab")
+        except OSError as error:
+            raise Unreachable(
+                f"{path}, the relay's lock, cannot be opened: {error.strerror}.",
+                remedy="Give the relay the right to write into the folder of the database.",
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

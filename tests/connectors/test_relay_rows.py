@@ -67,6 +67,15 @@ def test_a_second_relay_waits_until_the_first_has_ended(notes: Notes, rows: Rela
     second.release()
 
 
+def test_a_lock_that_cannot_be_had_for_want_of_rights_is_told_with_its_remedy(tmp_path: Path) -> None:
+    (tmp_path / "agency.db-outbox-relay").mkdir()  # as little a file to open as one without rights, for anybody
+    with notes_on(f"sqlite:///{tmp_path / 'agency.db'}") as notes:
+        rows = RelayRows(notes.engine, notes.outbox.table)
+        with pytest.raises(Unreachable, match="right to write into the folder"):
+            rows.acquire()
+        rows.release()
+
+
 def test_a_relay_killed_with_its_process_leaves_no_lock(database: str) -> None:
     with notes_on(database) as notes:
         holder = """
