@@ -125,9 +125,9 @@ class KafkaCaseLog:
             max_poll_records=20_000,
             max_partition_fetch_bytes=8_000_000,
         )
-        await consumer.start()
         rows: list[tuple[int, bytes, bytes | None]] = []
         try:
+            await consumer.start()
             consumer.assign([partition])
             await consumer.seek_to_beginning(partition)
             while (position := await consumer.position(partition)) <= barrier:

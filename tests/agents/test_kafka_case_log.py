@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from agents.case_log import Damaged
-from agents.kafka_case_log import KafkaCaseLog
+from agents.kafka_case_log import KafkaCaseLog, _Claim
 from bus.errors import BusError, Fenced, Refused, Unreachable
 from bus.ports import TopicState
 from bus.transport.kafka_admin import KafkaAdmin
@@ -134,3 +134,10 @@ async def test_a_row_that_cannot_be_read_ends_the_worker_and_is_never_passed_ove
     await again.claim([0], "two")
     with pytest.raises(Damaged, match="offsets 2 to 2 cannot be read: header-key"):
         await again.load(0)
+
+
+async def test_a_case_log_whose_brokers_are_gone_is_unreachable() -> None:
+    log = KafkaCaseLog("127.0.0.1:1", "workflow.gone")
+    log._claims[0] = _Claim(1, 0)
+    with pytest.raises(Unreachable, match=r"reading workflow\.gone\.cases failed"):
+        await log.load(0)
