@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
@@ -42,6 +43,15 @@ def test_every_broker_of_the_bootstrap_is_known() -> None:
 def test_its_thread_cannot_keep_a_failed_process_alive() -> None:
     thread = hardened().consumer._thread
     assert thread.Worker(thread).daemon
+    thread.thread_loop.close()
+
+
+def test_its_client_is_refused_when_a_setting_from_elsewhere_makes_it_weak(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = hardened().consumer._thread
+    weak = SimpleNamespace(_auto_offset_reset="latest", _enable_auto_commit=False, _check_crcs=True)
+    monkeypatch.setattr(driver.AIOKafkaConsumerThread, "_create_worker_consumer", lambda self, transport: weak)
+    with pytest.raises(Refused, match="begins at latest"):
+        thread._create_worker_consumer(None)
     thread.thread_loop.close()
 
 
