@@ -243,4 +243,6 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             return  # the group is moving; the positions record is the truth, commits are for lag tools
         except kafka_errors.KafkaError as error:
             if not getattr(error, "retriable", False):
-                raise Unreachable(f"committing failed: {error}.") from error
+                raise Unreachable(
+                    f"committing failed: {error}.", remedy="See that this worker may READ its group; it restarts."
+                ) from error

@@ -23,8 +23,8 @@ _SAY_EVERY_S = 5.0
 class Limits:
     """From when on a worker is late (not live, not ready), and from when on it must end. All in seconds.
 
-    What must end it lies below the group's rebalance timeout (30 s, `agents.membership`), so a stuck worker is gone
-    before the group moves on without it and both believe to own a case.
+    A loop, a unit or a release that hangs would hold up the group: their ends lie below its rebalance timeout (30 s,
+    `agents.membership`), so a stuck worker is gone before the group moves on and both believe to own a case.
 
     Args:
         loop_late, loop_end: since the event loop last turned.

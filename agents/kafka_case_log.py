@@ -40,6 +40,7 @@ _TOPIC, _LIMIT = 2, "max.message.bytes"  # the kind of resource that has this se
 _UNKNOWN_LIMIT = 900_000  # bytes taken as the limit when no broker tells it: below Kafka's default of 1,048,588
 _BATCH_HEADER = 100  # bytes: 61 of a record batch's own header, and a margin
 _REQUEST_MS = 10_000
+_CHECK = "Check the brokers; the worker restarts."
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ class KafkaCaseLog:
             await self._client.bootstrap()
             await self._client.set_topics([self._topic])
         except kafka_errors.KafkaError as error:
-            raise Unreachable(f"no broker answers at {self._bootstrap}: {error}.") from error
+            raise Unreachable(f"no broker answers at {self._bootstrap}: {error}.", remedy=_CHECK) from error
         if not self._client.cluster.partitions_for_topic(self._topic):
             raise Refused(f"topic {self._topic} is missing.", field="topic", remedy="Run `agencybus topics apply`.")
         await self._read_limit()
@@ -135,7 +136,7 @@ class KafkaCaseLog:
                 found = await asyncio.wait_for(consumer.getmany(partition, timeout_ms=1_000), self._deadline_s)
                 rows.extend(self._row(r) for r in found.get(partition, ()) if r.offset < barrier)
         except kafka_errors.KafkaError as error:
-            raise Unreachable(f"reading {self._topic} failed: {error}.") from error
+            raise Unreachable(f"reading {self._topic} failed: {error}.", remedy=_CHECK) from error
         finally:
             await consumer.stop()
         return rows
@@ -190,7 +191,7 @@ class KafkaCaseLog:
                         )
             except kafka_errors.KafkaError as error:
                 if not _again(error):
-                    raise Unreachable(f"no owner epoch for {transactional_id}: {error}.") from error
+                    raise Unreachable(f"no owner epoch for {transactional_id}: {error}.", remedy=_CHECK) from error
             await self._pause(deadline, f"no owner epoch for {transactional_id}")
 
     async def _append(self, batches: Mapping[int, Sequence[Row]]) -> dict[int, int]:
@@ -220,7 +221,10 @@ class KafkaCaseLog:
         now = time.time_ns() // 1_000_000
         for index, (key, value) in enumerate(rows):
             if builder.append(index, now, key, value, []) is None:
-                raise BusError(f"a batch of {len(rows)} cases is over {self._batch_bytes} bytes.")
+                raise BusError(
+                    f"a batch of {len(rows)} rows is over {self._batch_bytes} bytes.",
+                    remedy=f"Raise {_LIMIT} of {self._topic}.",
+                )
         return bytes(builder.build())
 
     def _by_leader(self, batches: Mapping[int, bytes]) -> dict[int, dict[int, bytes]]:
@@ -238,20 +242,27 @@ class KafkaCaseLog:
         except kafka_errors.KafkaError as error:
             if _again(error):
                 return
-            raise Unreachable(f"{self._topic}: {error}.") from error
+            raise Unreachable(f"{self._topic}: {error}.", remedy=_CHECK) from error
         for _topic, answers in response.topics:
             for number, code, offset, *_ in answers:
                 answer = kafka_errors.for_code(code)
                 if answer in (kafka_errors.NoError, kafka_errors.DuplicateSequenceNumber):
                     offsets[number] = offset
                 elif issubclass(answer, _FENCING):
-                    raise Fenced(f"case partition {number} has another owner ({answer.__name__}).")
+                    raise Fenced(
+                        f"case partition {number} has another owner ({answer.__name__}).",
+                        remedy="Nothing is lost: that one goes on from the case log, this worker restarts.",
+                    )
                 elif not _again(answer()):
-                    raise Refused(f"{self._topic} refuses a batch: {answer.__name__}.", field="case log")
+                    raise Refused(
+                        f"{self._topic} refuses a batch: {answer.__name__}.",
+                        field="case log",
+                        remedy="See that this worker may write to the topic, and what the brokers' own log says.",
+                    )
 
     async def _pause(self, deadline: float, what: str) -> None:
         if time.monotonic() > deadline:
-            raise Unreachable(f"{what} for {self._deadline_s:.0f} s.", remedy="Check the brokers; the worker restarts.")
+            raise Unreachable(f"{what} for {self._deadline_s:.0f} s.", remedy=_CHECK)
         await asyncio.sleep(_PAUSE_S)
 
 

@@ -42,7 +42,8 @@ class Outputs:
     """Builds and sends what a process puts out.
 
     Args:
-        producer: where to. group: names ``<group>.archive`` and ``<group>.dead``.
+        producer: where to. group: names ``<group>.archive``, ``<group>.dead`` and ``<group>.parked``.
+        catalogue, codec: the event types and their bytes.
         process: named in the source of every event, ``/agencies/<owner of the topic>/workflows/<process>``.
         partitions: of the group's own topics.
         clock: when a dead letter was given up.
@@ -94,7 +95,11 @@ class Outputs:
         self._built.clear()
 
     async def send(self, emits: Sequence[tuple[str, Emit]]) -> Places:
-        """Send events, given with their case ids, order kept per case and topic; return where each one stands."""
+        """Send events, given with their case ids, order kept per case and topic; return where each one stands.
+
+        Raises:
+            Refused: the broker does not take one. Unreachable: it does not say how many partitions a topic has.
+        """
         batches: dict[Partition, tuple[list[str], list[Outgoing]]] = {}
         counts = {topic: await self._producer.partitions(topic) for topic in {emit.topic for _, emit in emits}}
         for case_id, emit in emits:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from agents.health import TAKEOVER, UNIT, Pulse
-from agents.runner import UNIT_S, Runner
+from agents.runner import UNIT_S, Floor, Runner
 from agents.unit import Fetched
 from bus.errors import BusError
 from bus.message import Partition
-
-Floor = Callable[[Sequence[Partition]], Awaitable[dict[Partition, int]]]
 
 
 async def take_unit(runner: Runner, fetches: Sequence[Fetched], pulse: Pulse) -> None:

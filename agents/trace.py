@@ -32,6 +32,7 @@ class Found:
     """A case and where it was found.
 
     Args:
+        group: the consumer group whose store has it. case: as it stands there.
         steps: what its process says of each step.
         parked: that it stands still and why; None when it does not.
     """
@@ -93,7 +94,7 @@ def find(reader: Reader, topics: Mapping[str, TopicState], case_id: str) -> Iter
         group = name.removesuffix(_CASES)
         number = partition_for(key, topics[name].partitions)
         wanted = (case_log.PROCESS, parked.key_of(case_id), case_log.chapters_of(case_id))
-        rows = _latest(reader, Partition(name, number), lambda k, wanted=wanted: k == key or k.startswith(wanted))
+        rows = _latest(reader, Partition(name, number), key, wanted)
         queue = parked.of_case(rows, case_id)
         case = _case(reader, Partition(group + _ARCHIVE, number), key, rows)
         if case is None and queue:  # parked by the event that would open it
@@ -112,7 +113,7 @@ def _case(reader: Reader, archive: Partition, key: bytes, rows: Mapping[bytes, b
     entry = case_log.unpack(value, case_log.chapters(rows.items()).get(key.decode(), ()))
     if isinstance(entry, Stored):
         return entry.case
-    archived = _latest(reader, archive, lambda k: k == key).get(key)
+    archived = _latest(reader, archive, key).get(key)
     return None if archived is None else cases.from_bytes(archived)
 
 
@@ -121,12 +122,12 @@ def entries(reader: Reader, found: Found) -> list[Entry]:
     return [_entry(found, mark, *_event(reader, found.case, mark)) for mark in cases.whole_trail(found.case)]
 
 
-def _latest(reader: Reader, partition: Partition, wanted: object) -> dict[bytes, bytes]:
-    assert callable(wanted)
+def _latest(reader: Reader, partition: Partition, key: bytes, prefixes: tuple[bytes, ...] = ()) -> dict[bytes, bytes]:
+    """The last value of a key, and of all keys that begin with one of these."""
     start, end = reader.bounds([partition])[partition]
     latest: dict[bytes, bytes] = {}
     for record in reader.read(partition, start, end):
-        if record.key is not None and wanted(record.key):
+        if record.key is not None and (record.key == key or record.key.startswith(prefixes)):
             if record.value is None:
                 latest.pop(record.key, None)
             else:
