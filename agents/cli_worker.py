@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agents.supervisor import CHILD, Supervisor
 from bus.cli import context, options
 from bus.errors import BusError
 
@@ -52,6 +51,7 @@ def run(
     once with 124. A worker that hangs or loses its place ends with 75 and starts again.
     """
     from agents import watchdog, worker
+    from agents.supervisor import CHILD, Supervisor
     from schemas.catalogue import standard
 
     job = worker.Job(

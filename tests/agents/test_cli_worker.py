@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agents import cli_worker, rebuild, watchdog
+from agents import cli_worker, rebuild, supervisor, watchdog
 from agents.case_log import Damaged
 from agents.rebuild import Found
 from agents.rebuild_plan import Damage, Plan
@@ -33,7 +33,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         def run(self) -> int:
             return 0
 
-    monkeypatch.setattr(cli_worker, "Supervisor", Noted)
+    monkeypatch.setattr(supervisor, "Supervisor", Noted)
     return made
 
 

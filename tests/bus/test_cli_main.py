@@ -176,7 +176,7 @@ def test_help_imports_no_heavy_client() -> None:
     script = "import sys; from bus.cli import main; main.main(['--help']); print(sorted(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     loaded = done.stderr
-    for heavy in ("'kafka'", "'aiokafka'", "'faust'", "'lxml'"):
+    for heavy in ("'kafka'", "'aiokafka'", "'faust'", "'lxml'", "'pydantic'"):
         assert heavy not in loaded
 
 
