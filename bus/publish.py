@@ -25,23 +25,26 @@ from schemas.catalogue import Catalogue
 from schemas.envelope import Envelope
 from schemas.event import Event
 
-__all__ = ["SCHEMA_PREFIX", "Composer", "Encoder", "Publication", "Publisher", "content_id"]  # one door for callers
+__all__ = ["SCHEMA_PREFIX", "Publication", "Publisher", "content_id"]  # one door for callers
 _LANE_BYTES = BATCH_BYTES - 1_000  # one append stays one batch, so that first offset + i is exact
 _LANE_RECORDS = 2_000
 _QUEUED = 10_000
 _TURN = 500  # events encoded between two turns of the event loop: about 20 ms
 
 
-class _Wait:
-    """Counts down the items of one call; its future is done when all are settled.
+class _Call:
+    """One call's outcomes, in the order given, and how many are left; its future is done when none is.
+
+    An item lives no longer than it is under way: of an event that is settled nothing is left but its outcome.
 
     Args of `held`: keys of which an event has no acknowledgement; those after it in the call are not sent any more.
     """
 
-    __slots__ = ("done", "held", "left")
+    __slots__ = ("done", "held", "left", "outcomes")
 
     def __init__(self) -> None:
-        self.left = 0
+        self.outcomes: list[Receipt | BusError | None] = []
+        self.left = 1  # the call's own hold, so that an early ack does not end the wait
         self.held: set[bytes | None] = set()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -53,14 +56,14 @@ class _Wait:
 
 @dataclass(slots=True, eq=False)
 class _Item:
-    """One record on its way."""
+    """One record on its way; `place` is where its outcome goes in the call."""
 
     id: str
     record: Outgoing
     expires: float
-    wait: _Wait
+    call: _Call
+    place: int
     size: int
-    outcome: Receipt | BusError | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -135,13 +138,15 @@ class Publisher:
             legalbasis=legalbasis,
             traceparent=traceparent,
         )
-        wait = _Wait()
-        item = await self._enqueue(said, wait)
-        await wait.done
-        if isinstance(item.outcome, Receipt):
-            return item.outcome
-        assert item.outcome is not None
-        raise item.outcome
+        call = _Call()
+        await self._enqueue(said, call)
+        call.settle_one()
+        await call.done
+        (outcome,) = call.outcomes
+        if isinstance(outcome, Receipt):
+            return outcome
+        assert outcome is not None
+        raise outcome
 
     async def publish_all(self, publications: Iterable[Publication | BusError]) -> list[Receipt | BusError]:
         """Publish many; one result each, in the order given, an error standing in its place.
@@ -152,22 +157,20 @@ class Publisher:
         Args:
             publications: taken one by one as there is room; a BusError (an input found wrong) is passed through.
         """
-        wait = _Wait()
-        wait.left = 1  # this call's own hold, so that an early ack does not end the wait
-        results: list[_Item | BusError] = []
+        call = _Call()
         for count, said in enumerate(publications, 1):
             if count % _TURN == 0:
                 await asyncio.sleep(0)  # let the lanes send what is encoded while the rest is being encoded
             if isinstance(said, BusError):
-                results.append(said)
+                call.outcomes.append(said)
                 continue
             try:
-                results.append(await self._enqueue(said, wait))
+                await self._enqueue(said, call)
             except BusError as error:
-                results.append(error)
-        wait.settle_one()
-        await wait.done
-        return [r.outcome if isinstance(r, _Item) else r for r in results]  # type: ignore[misc]  # all are settled
+                call.outcomes.append(error)
+        call.settle_one()
+        await call.done
+        return call.outcomes  # type: ignore[return-value]  # all are settled
 
     async def close(self) -> None:
         """Take no more events and wait until every one taken is settled (at most the deadline)."""
@@ -175,7 +178,7 @@ class Publisher:
         while running := [lane.task for lane in self._lanes.values() if lane.task is not None]:
             await asyncio.wait(running)
 
-    async def _enqueue(self, said: Publication, wait: _Wait) -> _Item:
+    async def _enqueue(self, said: Publication, call: _Call) -> None:
         """Encode, choose the partition, wait for room, and hand the item to its lane."""
         if self._closed:
             raise Refused("The publisher is closed.", field="publisher")
@@ -187,11 +190,12 @@ class Publisher:
             if self._free <= 0:
                 await self._wait_for_room()
         except BusError as error:
-            _hold(wait, key, error)
+            _hold(call, key, error)
             raise _named(error, event_id) from error
         self._free -= 1
-        item = _Item(event_id, record, _now() + self._deadline_s, wait, size)
-        wait.left += 1
+        item = _Item(event_id, record, _now() + self._deadline_s, call, len(call.outcomes), size)
+        call.outcomes.append(None)
+        call.left += 1
         partition = Partition(topic, partition_for(key, count))
         lane = self._lanes.get(partition)
         if lane is None:
@@ -199,7 +203,6 @@ class Publisher:
         lane.queue.append(item)
         if lane.task is None:  # it starts on the loop's next turn: what is published in this turn goes with it
             lane.task = asyncio.create_task(self._drain(lane))
-        return item
 
     async def _wait_for_room(self) -> None:
         """Wait until an earlier event is settled. Raises Unreachable when none is before the deadline."""
@@ -238,7 +241,7 @@ class Publisher:
                 text = f"{lane.partition.topic} gave no answer in {self._deadline_s:g} s; the event was not sent."
                 self._settle(item, Unreachable(text, remedy="Try again; nothing was stored."))
                 continue
-            if item.record.key in item.wait.held:
+            if item.record.key in item.call.held:
                 self._settle(item, _held_back())
                 continue
             batch.append(item)
@@ -253,7 +256,7 @@ class Publisher:
                 self._settle(item, Receipt(partition.topic, partition.number, offset, item.id))
         elif isinstance(first, Refused) and len(batch) > 1:
             for item in batch:  # find the one record the broker will not take
-                if item.record.key in item.wait.held:
+                if item.record.key in item.call.held:
                     self._settle(item, _held_back())
                 else:
                     await self._send(partition, [item])
@@ -275,9 +278,9 @@ class Publisher:
             return OutcomeUnknown(f"Appending to {partition.topic} failed with {type(error).__name__}.", event_id="")
 
     def _settle(self, item: _Item, outcome: Receipt | BusError) -> None:
-        item.outcome = outcome
-        _hold(item.wait, item.record.key, outcome)
-        item.wait.settle_one()
+        item.call.outcomes[item.place] = outcome
+        _hold(item.call, item.record.key, outcome)
+        item.call.settle_one()
         self._free += 1
         while self._room and self._free > 0:
             turn = self._room.popleft()
@@ -290,10 +293,10 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _hold(wait: _Wait, key: bytes | None, outcome: Receipt | BusError) -> None:
+def _hold(call: _Call, key: bytes | None, outcome: Receipt | BusError) -> None:
     """After an outcome that asks for another try, hold back what the call says later of this key."""
     if isinstance(outcome, Unreachable | OutcomeUnknown):
-        wait.held.add(key)
+        call.held.add(key)
 
 
 def _held_back() -> Unreachable:

@@ -126,7 +126,7 @@ def redrive(
     with _desk(ctx) as desk:
         ledger = desk.read(desk.groups(group)).ledger
         chosen = _chosen(ledger, ids, cause, topic, everything=again)
-        if dry_run and chosen:
+        if dry_run:
             verdicts = _judged(desk, chosen)
             acting.tell(dlq_text.verdicts_document(verdicts), dlq_text.verdicts(verdicts), json=json)
             raise typer.Exit(3 if any(verdict.outcome in {"fails", "stuck"} for _, verdict in verdicts) else 0)

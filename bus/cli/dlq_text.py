@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # rich is imported where used
 
 _WIDE = 200  # characters of one reason
 _SHOWN = 20
+_NOTHING = "No letter of this selection is open: nothing to {act}."
+_AGAIN = " --again takes those redriven or dropped before."
 
 
 def list_document(found: Findings, letters: Sequence[Letter], now: datetime, *, each: bool) -> dict[str, Any]:
@@ -164,6 +166,8 @@ def verdicts(found: Sequence[tuple[Letter, Verdict]]) -> RenderableType:
     """The screen of `dlq redrive --dry-run`: how many letters would come to what, and why."""
     from rich.console import Group
 
+    if not found:
+        return _NOTHING.format(act="redrive") + _AGAIN
     counts = Counter((v.outcome, one.cause.id, v.stage, v.reason) for one, v in found)
     rows = [
         (
@@ -202,8 +206,7 @@ def done(act: str, action: str, so_far: Done, count: int) -> str:
     """
     word = {"redrive": "redriven", "drop": "dropped"}[act]
     if not count:
-        again = "; --again repeats those redriven or dropped before" if act == "redrive" else ""
-        return f"No letter of this selection is open: nothing to {act}{again}."
+        return _NOTHING.format(act=act) + _AGAIN * (act == "redrive")
     lines = [f"{so_far.letters:,} of {count:,} letters {word} (action {action})."]
     lines += [f"  left open: {one.id}: {reason}." for one, reason in so_far.left[:_SHOWN]]
     if len(so_far.left) > _SHOWN:

@@ -226,6 +226,13 @@ def test_what_was_dropped_or_redriven_is_open_again_after_an_undo_and_all_is_on_
     assert dlq("history", "--group", "nobody")["actions"] == []
 
 
+def test_a_dry_run_of_which_nothing_is_open_does_not_read_as_an_action(
+    cluster: MemoryCluster, dlq: Run, screen: Run
+) -> None:
+    assert dlq("redrive", "--all", "--dry-run") == {"dry_run": True, "counts": {}, "letters": []}
+    assert "nothing to redrive" in screen("redrive", "--all", "--dry-run")
+
+
 def test_a_dry_run_of_a_drop_marks_nothing(cluster: MemoryCluster, dlq: Run) -> None:
     fill(cluster, 3)
     assert dlq("drop", "--all", "--reason", "x", "--dry-run") == {"act": "drop", "dry_run": True, "letters": 3}
