@@ -26,7 +26,6 @@ from schemas.recorded import ActivityRecorded
 from tests.bus.offices import Capture, Desk
 from tests.postgres import Postgres
 from tests.torture import bars
-from tests.torture.cluster import make_topics
 from tests.torture.zombie_agencies import Books, effects
 from tests.torture.zombies import RECORDED, Actor, World, armed, until
 
@@ -41,8 +40,7 @@ SAID = "has given this member's partitions away"
 @pytest.fixture(scope="module")
 def world(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("zombies")
-    make_topics(kafka, [RECORDED, ACTED], groups=[], workflows=[], brokers=1)
-    with World.on(kafka, folder, "tests.torture.zombie_agencies") as found:
+    with World.on(kafka, folder, [RECORDED, ACTED], "tests.torture.zombie_agencies") as found:
         yield found
 
 
@@ -164,7 +162,6 @@ def publish(world: World, scenes: Sequence[Scene], *numbers: int) -> None:
 
 def fall_asleep(world: World, scenes: Sequence[Scene]) -> list[Actor]:
     """Let every scene's subscription stop at its moment, with event 3 of a case in hand."""
-    make_topics(world.bootstrap, [RECORDED], groups=[s.group for s in scenes], workflows=[], brokers=1)
     everyone = [scene.start("zombie", first=True, at=scene.at, fails=scene.fails) for scene in scenes]
     until(lambda: all(actor.ready for actor in everyone), "ready", everyone)
     publish(world, scenes, 1, 2)
@@ -337,7 +334,6 @@ def test_a_subscription_whose_group_has_lost_its_commits_begins_again_and_passes
     kept = Scene(world, f"{fresh('f')}-inbox", "", database=f"sqlite:///{tmp_path}/books.db")
     kept.create()
     scenes = [plain, kept]
-    make_topics(world.bootstrap, [RECORDED], groups=[s.group for s in scenes], workflows=[], brokers=1)
     for scene in scenes:
         scene.start("before", first=True)
     everyone = [scene.actors[0] for scene in scenes]

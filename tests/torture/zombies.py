@@ -12,9 +12,11 @@ import os
 import signal
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,14 +27,17 @@ from agents.case_log import OURS, Row
 from agents.kafka_case_log import KafkaCaseLog
 from agents.runner import Runner
 from agents.unit import Fetched
+from bus.errors import Refused
 from bus.message import Outgoing, Partition, Record
-from bus.testing import eventually
+from bus.transport import kafka_facts
 from bus.transport.kafka_admin import KafkaAdmin
 from bus.transport.kafka_producer import KafkaProducer
 from bus.transport.kafka_reader import KafkaReader
+from tests.torture.cluster import make_topics
 from tests.torture.killer import Zygote
 
 PATIENCE_S = 60.0
+_LOOK_S = 0.1
 SESSION_MS = 6_000  # the least a worker takes
 RECORDED, FOLLOWED = "replay.activity.recorded.v1", "replay.activity.followed.v1"
 WORKING = (  # the life of a worker's unit, in order
@@ -211,21 +216,32 @@ class World:
     zygote: Zygote
     reader: KafkaReader
     admin: KafkaAdmin
+    mark: str = field(default_factory=lambda: f"z{uuid.uuid4().hex[:6]}")  # names of groups begin with it
 
     @classmethod
     @contextmanager
-    def on(cls, bootstrap: str, folder: Path, *modules: str) -> Iterator[Self]:
-        """A world on a cluster, with the actors of `modules` as well."""
+    def on(cls, bootstrap: str, folder: Path, topics: Sequence[str], *modules: str) -> Iterator[Self]:
+        """A world on a cluster, with these topics, and the actors of `modules` as well."""
         with (
             Zygote([*PRELOAD, *modules], os.environ) as zygote,
             closing(KafkaReader(bootstrap)) as reader,
             closing(KafkaAdmin(bootstrap)) as admin,
         ):
-            yield cls(bootstrap, folder, zygote, reader, admin)
+            world = cls(bootstrap, folder, zygote, reader, admin)
+            world.make(topics)
+            yield world
+
+    def make(self, topics: Sequence[str], *, groups: Sequence[str] = ()) -> None:
+        """Make topics of the standard topology, and those of groups that read the first of them."""
+        brokers = len(kafka_facts.read(self.bootstrap).brokers)
+        make_topics(self.bootstrap, topics, groups=groups, workflows=[], brokers=brokers)
 
     def read(self, topic: str) -> list[Record]:
-        """Every record of a topic, partition by partition."""
-        places = [Partition(topic, n) for n in range(self.reader.partitions(topic))]
+        """Every record of a topic, partition by partition; none of one that nobody has made yet."""
+        try:
+            places = [Partition(topic, n) for n in range(self.reader.partitions(topic))]
+        except Refused:
+            return []
         return [r for p, ends in self.reader.bounds(places).items() for r in self.reader.read(p, *ends)]
 
     def ends(self, topic: str) -> dict[Partition, int]:
@@ -303,9 +319,17 @@ class Actor:
 
 
 def until(holds: Callable[[], bool], what: str, actors: Iterable[Actor] = ()) -> None:
-    """Wait; say whose logs tell why it did not come to that."""
-    try:
-        eventually(holds, within_s=PATIENCE_S)
-    except AssertionError:
-        logs = "\n".join(f"== {a.name} ({a.code})\n{a.log()[-2_000:]}" for a in actors)
-        raise AssertionError(f"{what} did not hold within {PATIENCE_S:g} s\n{logs}") from None
+    """Wait, looking seldom enough to leave the machine to the actors; say whose logs tell why it did not come to that.
+
+    Args:
+        holds: what is waited for. what: the same in words. actors: whose it is.
+
+    Raises:
+        AssertionError: it did not come to that in time.
+    """
+    give_up = time.monotonic() + PATIENCE_S
+    while not holds():
+        if time.monotonic() > give_up:
+            logs = "\n".join(f"== {a.name} ({a.code})\n{a.log()[-2_000:]}" for a in actors)
+            raise AssertionError(f"{what} did not hold within {PATIENCE_S:g} s\n{logs}")
+        time.sleep(_LOOK_S)
