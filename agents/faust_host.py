@@ -51,6 +51,7 @@ class FaustHost:
         self.pulse = pulse or Pulse(time.monotonic)
         self.seeks: dict[Partition, int] = {}
         self._ready = ready
+        self._turn = 0  # counts revocations: the group's generation moves on only after one is done
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self.app = build_app(settings)
@@ -139,10 +140,11 @@ class FaustHost:
         thread = self.app.consumer._thread  # noqa: SLF001  # its queue is the way into the consumer's loop
         consumer = thread._ensure_consumer()  # noqa: SLF001  # as above
         generation = consumer._coordinator.generation  # noqa: SLF001  # aiokafka shows it nowhere else
+        turn = self._turn
         numbers = sorted({tp.partition for tp in self.app.consumer.assignment()})
 
         def still_mine() -> bool:
-            return bool(consumer._coordinator.generation == generation)  # noqa: SLF001  # as above
+            return bool(turn == self._turn and consumer._coordinator.generation == generation)  # noqa: SLF001  # as above
 
         self.seeks = {}
         try:
@@ -163,6 +165,7 @@ class FaustHost:
 
     async def _revoked(self, *_args: object, **_kwargs: object) -> None:
         """Called when the units under way are done and before the group moves on."""
+        self._turn += 1
         with self.pulse.busy(RELEASE):
             try:
                 await self.runner.finish()

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from agents.health import TAKEOVER, UNIT, Pulse
 from agents.runner import UNIT_S, Floor, Runner
 from agents.unit import Fetched
-from bus.errors import BusError
+from bus.errors import BusError, Fenced
 from bus.message import Partition
+
+_LOOK_S = 0.5
 
 
 async def take_unit(runner: Runner, fetches: Sequence[Fetched], pulse: Pulse) -> None:
@@ -55,18 +58,18 @@ async def take_over(
         numbers: the case partitions.
         pulse: where it is noted.
         floor: see `Runner.assigned`.
-        still_mine: as above.
+        still_mine: as above; asked during the takeover too.
         limit_s: seconds it may take in all.
 
     Raises:
-        BusError: it took longer. And what `Runner.assigned` raises.
+        BusError: it took longer. Fenced: the group has moved on. And what `Runner.assigned` raises.
     """
     pulse.lost()
     started = time.monotonic()
     with pulse.busy(TAKEOVER):
         try:
             async with asyncio.timeout(limit_s):
-                seeks = await runner.assigned(numbers, floor=floor, still_mine=still_mine)
+                seeks = await _while_mine(runner.assigned(numbers, floor=floor, still_mine=still_mine), still_mine)
         except TimeoutError:
             raise BusError(
                 f"Reading the case store took longer than {limit_s:g} s.",
@@ -76,3 +79,18 @@ async def take_over(
     if still_mine():
         pulse.took_over(seeks, runner.numbers, seconds=time.monotonic() - started)
     return seeks
+
+
+async def _while_mine(
+    taking: Coroutine[Any, Any, dict[Partition, int]], still_mine: Callable[[], bool]
+) -> dict[Partition, int]:
+    """Cut a takeover short when the group moves on: whoever gives its partitions up waits for it, and would be late."""
+    task = asyncio.create_task(taking)
+    try:
+        while not (await asyncio.wait({task}, timeout=_LOOK_S))[0]:
+            if not still_mine():
+                raise Fenced("the assignment changed while it was being taken over.")
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    return task.result()

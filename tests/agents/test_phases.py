@@ -10,7 +10,7 @@ import pytest
 
 from agents.health import Pulse
 from agents.phases import take_over, take_unit
-from bus.errors import BusError
+from bus.errors import BusError, Fenced
 from bus.message import Partition
 
 A = Partition("a.x.y.v1", 0)
@@ -23,6 +23,7 @@ class Slow:
 
     def __init__(self, *, hangs: bool = False) -> None:
         self.hangs = hangs
+        self.ended = False
 
     async def handle(self, *_: object) -> None:
         if self.hangs:
@@ -30,7 +31,10 @@ class Slow:
 
     async def assigned(self, *_: object, **__: object) -> dict[Partition, int]:
         if self.hangs:
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.ended = True
         return {A: 7}
 
 
@@ -69,6 +73,21 @@ async def test_a_takeover_has_the_whole_of_its_limit_and_no_more(monkeypatch: py
         assert taking.done() is done
     with pytest.raises(BusError, match="longer than 120 s"):
         await taking
+
+
+async def test_a_takeover_ends_when_the_group_moves_on_and_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.phases._LOOK_S", 0.01)
+    mine = iter([True, True])
+    runner: Any = Slow(hangs=True)
+
+    async def floor(_: object) -> dict[Partition, int]:
+        return {}
+
+    with pytest.raises(Fenced):
+        await take_over(
+            runner, [0], Pulse(time.monotonic), floor=floor, still_mine=lambda: next(mine, False), limit_s=30
+        )
+    assert runner.ended, "else it would still hold the runner"
 
 
 async def test_a_takeover_in_time_is_noted_with_its_positions_and_its_length() -> None:
