@@ -90,9 +90,8 @@ class Outgoing:
     headers: Headers = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """Proof that an event is stored on enough replicas."""
+class Receipt(NamedTuple):
+    """Proof that an event is stored on enough replicas; a tuple, since a publisher of many hands out as many."""
 
     topic: str
     partition: int

@@ -45,6 +45,7 @@ _ATTRIBUTES = {header: attribute for attribute, header in _HEADERS.items()}
 _ATTRIBUTES_OF = attrgetter(*_HEADERS)  # all at once: a third of the time of asking one by one
 _REQUIRED = ("id", "source", "type", "time")
 _TIMES = ("time", "recordedtime")
+_ZONE = len("+00:00")
 _SPECVERSION = ("ce_specversion", b"1.0")
 _CONTENT = ("content-type", CONTENT_TYPE.encode())
 
@@ -96,7 +97,7 @@ def fingerprint(source: str, event_id: str) -> str:
 
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with six decimals, so that text order is time order."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-_ZONE] + "Z"
 
 
 def parse_time(text: str) -> datetime:
