@@ -18,7 +18,7 @@ import asyncio, signal, sys, time
 from agents import watchdog
 from agents.health import UNIT, Limits, Pulse
 watchdog.hold_signals()
-limits = Limits(loop_end=1.5, busy_end=1.5, drain=1.0)
+limits = Limits(loop_end={loop_end}, busy_end=1.5, drain=1.0)
 pulse = Pulse(time.monotonic)
 stopped = []
 dog = watchdog.Watchdog(pulse, limits, stop=lambda: stopped.append(1))
@@ -38,9 +38,9 @@ dog.close()
 """
 
 
-def program(work: str) -> subprocess.Popen[str]:
+def program(work: str, *, loop_end: float = 1.5) -> subprocess.Popen[str]:
     lines = "\n".join(f"    {line}" for line in work.splitlines())
-    code = PROGRAM.replace("{work}", f"async def work():\n{lines}")
+    code = PROGRAM.replace("{work}", f"async def work():\n{lines}").replace("{loop_end}", str(loop_end))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
@@ -94,7 +94,8 @@ def test_a_process_that_was_paused_goes_on_when_it_wakes() -> None:
 
 
 def test_a_process_that_was_paused_is_not_told_to_stop_by_waking() -> None:
-    process = program("for _ in range(30):\n    await asyncio.sleep(0.1)\nassert not stopped, 'nobody said so'")
+    work = "for _ in range(30):\n    await asyncio.sleep(0.1)\nassert not stopped, 'nobody said so'"
+    process = program(work, loop_end=20)  # a pause as short as this one is counted
     process.send_signal(signal.SIGSTOP)
     since = time.monotonic()
     eventually(lambda: time.monotonic() - since > 1.5)  # beyond the tick in which it waits for a signal
