@@ -32,12 +32,22 @@ unit: $(VENV)/.ready          ## seconds, no broker
 torture: $(VENV)/.ready       ## every bar in full, as one table and torture.json; SCALE=10 for more, SEED= for others
 	SCALE=$(SCALE) $(BIN)/python -m pytest -m torture -s
 
-bench: $(VENV)/.ready         ## ratios to named peers, JSON on stdout
+# The peers are no dependency of ours; Quix Streams wants older versions than ours and lives apart.
+$(VENV)/.bench: $(VENV)/.ready tests/bench/requirements.lock tests/bench/quix.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/bench/requirements.lock
+	$(PYTHON) -m venv $(VENV)/quix
+	$(VENV)/quix/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/bench/quix.lock
+	@touch $@
+
+bench: $(VENV)/.bench         ## ratios to named peers, JSON on stdout
 	$(BIN)/python -m tests.bench
 
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11
+
 lock: $(VENV)/.ready          ## resolve pyproject.toml again
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --group dev --no-header --no-annotate --no-emit-index-url \
-		--python-version 3.11 pyproject.toml -o requirements.lock
+	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(COMPILE) --group bench --constraint requirements.lock -o tests/bench/requirements.lock
+	$(COMPILE) --group bench-quix -o tests/bench/quix.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
