@@ -49,12 +49,17 @@ def world(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worl
         yield found
 
 
+def event_of(case: str, n: int, *, last: bool) -> Publication:
+    event = ActivityRecorded(run="zombies", activity="step", sequence=n, last=last)
+    return Publication(event=event, case=case, id=f"{case}-{n}", time=START + timedelta(seconds=n))
+
+
 @dataclass
 class Scene:
     """One zombie worker, its successor, and the cases of their group.
 
     Of the cases a third end with event 4, which the zombie has in hand when it stops; a third with event 5, which only
-    its successor gets; a third with event 6, which comes to whoever works after them.
+    its successor gets; a third with event 6, which comes to whoever works after them. One event comes too late.
     """
 
     world: World
@@ -67,6 +72,7 @@ class Scene:
     before: dict[Partition, int] = field(default_factory=dict)
     after: dict[Partition, int] = field(default_factory=dict)
     ends: dict[Partition, int] = field(default_factory=dict)
+    letters: int = 0
 
     @property
     def group(self) -> str:
@@ -82,17 +88,13 @@ class Scene:
 
     def events(self, *numbers: int) -> list[Publication]:
         """These events of all cases that have them."""
-        found = []
-        for n in numbers:
-            for index in range(CASES):
-                last = 4 + index % 3
-                if n <= last:
-                    event = ActivityRecorded(run="zombies", activity="step", sequence=n, last=n == last)
-                    case = f"{self.group}-{index}"
-                    found.append(
-                        Publication(event=event, case=case, id=f"{case}-{n}", time=START + timedelta(seconds=n))
-                    )
-        return found
+        lasts = {f"{self.group}-{index}": 4 + index % 3 for index in range(CASES)}
+        return [event_of(case, n, last=n == last) for n in numbers for case, last in lasts.items() if n <= last]
+
+    def late(self) -> Publication:
+        """An event of a case that has ended with event 4: a dead letter."""
+        self.letters = 1
+        return event_of(f"{self.group}-0", 5, last=True)
 
     def start(self, name: str, **more: object) -> Actor:
         """Start a worker."""
@@ -139,10 +141,9 @@ class Scene:
         return self.actors[-1]
 
 
-def publish(world: World, scenes: Sequence[Scene], *numbers: int) -> None:
-    """Publish these events of all scenes, in the order of their numbers."""
+def publish(world: World, publications: Sequence[Publication]) -> None:
     with connect(agency="replay", bootstrap=world.bootstrap) as bus:
-        results = bus.publish_all([p for number in numbers for scene in scenes for p in scene.events(number)])
+        results = bus.publish_all(publications)
     assert all(isinstance(result, Receipt) for result in results), results
 
 
@@ -201,9 +202,9 @@ def _wrong_outputs(scene: Scene, followed: Mapping[str, Sequence[Follow]]) -> It
             yield f"{case}: followed {first_copies}, expected each of 1 to {last} once and in order"
         if len({(one.id, one.said) for one in copies}) != len({one.id for one in copies}):
             yield f"{case}: an id stands for two events"
-    dead = scene.world.read(f"{scene.group}.dead")
-    if dead:
-        yield f"{len(dead)} dead letters"
+    letters = {dict(r.headers)["dead_id"] for r in scene.world.read(f"{scene.group}.dead")}
+    if len(letters) != scene.letters:
+        yield f"{len(letters)} dead letters, expected {scene.letters}"
 
 
 def _wrong_cases(scene: Scene, followed: Mapping[str, Sequence[Follow]]) -> Iterator[str]:
@@ -237,9 +238,7 @@ def _wrong_places(scene: Scene) -> Iterator[str]:
     for earlier, later in pairwise(steps):
         yield from (f"the commit of {p} goes back from {at}" for p, at in earlier.items() if later.get(p, 0) < at)
     yield from (
-        f"{p} is committed up to {steps[-1].get(p)} of {at}"
-        for p, at in scene.world.ends(RECORDED).items()
-        if steps[-1].get(p) != at
+        f"{p} is committed up to {steps[-1].get(p)} of {at}" for p, at in scene.ends.items() if steps[-1].get(p) != at
     )
 
 
@@ -255,15 +254,15 @@ def live(world: World, scenes: Sequence[Scene]) -> None:
     world.make([RECORDED], groups=[s.group for s in scenes])
     everyone = [scene.start("zombie", at=scene.at, deaf=scene.deaf, fenced=scene.fenced) for scene in scenes]
     until(lambda: all(actor.ready for actor in everyone), "ready", everyone)
-    publish(world, scenes, 1, 2, 3)
+    publish(world, [p for scene in scenes for p in scene.events(1, 2, 3)])
     until(lambda: all_followed(world, scenes, 1, 2, 3), "the first events followed", everyone)
     for actor in everyone:
         actor.arm()
-    publish(world, scenes, 4)
+    publish(world, [p for scene in scenes for p in (*scene.events(4), scene.late())])
     until(lambda: all(actor.asleep for actor in everyone), "all asleep", everyone)
     everyone += [scene.start("successor") for scene in scenes]
     until(lambda: all(scene.last.ready for scene in scenes), "overtaken", everyone)
-    publish(world, scenes, 5)
+    publish(world, [p for scene in scenes for p in scene.events(5)])
     until(lambda: all_followed(world, scenes, 4, 5), "the successors went further", everyone)
     for scene in scenes:
         scene.before = world.committed(scene.group)
@@ -273,7 +272,7 @@ def live(world: World, scenes: Sequence[Scene]) -> None:
         scene.after = world.committed(scene.group)
     stop([scene.last for scene in scenes])
     everyone = [scene.start("third") for scene in scenes]
-    publish(world, scenes, 6)
+    publish(world, [p for scene in scenes for p in scene.events(6)])
     # Without the fence events get lost, so there it may never be over.
     until(lambda: all(scene.over for scene in scenes if scene.fenced), "all over", everyone)
     stop(everyone)
@@ -286,7 +285,7 @@ def workers(world: World) -> list[Scene]:
     """Scenes of workers, lived; the last of them without the fence."""
     kinds = [(host, at, deaf) for at in WORKING for deaf in (False, True) for host in HOSTS]
     if not bars.FULL:
-        kinds = [("faust", "decided", True), ("aiokafka", "sending", False)]
+        kinds = [("faust", "decided", True), ("faust", "burying", False), ("aiokafka", "sending", False)]
     scenes = [Scene(world, host, at, n, deaf=deaf) for n in range(bars.sized(3, 1)) for host, at, deaf in kinds]
     bare = HOSTS if bars.FULL else HOSTS[1:]
     scenes += [Scene(world, host, "decided", deaf=True, fenced=False) for host in bare]
@@ -330,9 +329,10 @@ class Twins(Scene):
         return self.actors[:3]
 
     @property
-    def owned(self) -> list[int]:
-        """The case partitions that the three started last say they own."""
-        return sorted(number for actor in self.actors[-3:] for number in actor.owned)
+    def whole(self) -> bool:
+        """Whether the three started last own all case partitions, two each."""
+        owned = [actor.owned for actor in self.actors[-3:]]
+        return all(len(numbers) == 2 for numbers in owned) and sorted(n for found in owned for n in found) == PARTITIONS
 
 
 def test_of_two_processes_under_one_static_name_one_works_and_the_other_ends(
@@ -343,22 +343,22 @@ def test_of_two_processes_under_one_static_name_one_works_and_the_other_ends(
     world.make([RECORDED], groups=[group.group])
     members = [("w0", "aiokafka"), ("w1", "faust"), ("w2", "aiokafka")]
     old = [group.start(f"{name}.old", host=host, instance=name) for name, host in members]
-    until(lambda: group.owned == PARTITIONS, "three own all", old)
+    until(lambda: group.whole, "three own all", old)
     given = {"group": group.group, "host": "aiokafka", "instance": "w0", "supervised": True}
     strangers = [Actor(world, f"{group.group}.stranger", WORKER, **given)] if bars.FULL else []
-    publish(world, [group], 1, 2, 3)
+    publish(world, group.events(1, 2, 3))
     until(lambda: all_followed(world, [group], 1, 2, 3), "the first events followed", old)
     old[2].signal(signal.SIGSTOP)
     twins = [group.start(f"{name}.new", host=host, instance=name) for name, host in members]
-    publish(world, [group], 4)
-    until(lambda: group.owned == PARTITIONS and all_followed(world, [group], 4), "the twins own all", twins)
-    publish(world, [group], 5)
+    publish(world, group.events(4))
+    until(lambda: group.whole and all_followed(world, [group], 4), "the twins own all", twins)
+    publish(world, group.events(5))
     until(lambda: all_followed(world, [group], 5), "the twins went further", twins)
     group.before = world.committed(group.group)
     old[2].signal(signal.SIGCONT)
     until(lambda: all(actor.code is not None for actor in (*old, *strangers)), "they ended", [*old, *strangers])
     group.after = world.committed(group.group)
-    publish(world, [group], 6)
+    publish(world, group.events(6))
     until(lambda: group.over, "all over", twins)
     stop(twins)
     group.ends = world.ends(RECORDED)
@@ -381,15 +381,15 @@ def test_a_worker_whose_group_has_lost_its_commits_goes_on_from_its_own_log(
     groups = [Scene(world, host, "forgotten") for host in HOSTS]
     world.make([RECORDED], groups=[s.group for s in groups])
     everyone = [scene.start("before") for scene in groups]
-    publish(world, groups, 1, 2, 3)
+    publish(world, [p for scene in groups for p in scene.events(1, 2, 3)])
     until(lambda: all_followed(world, groups, 1, 2, 3), "the first events followed", everyone)
     refusals = {error for scene in groups for error in world.forget_commits(scene.group, RECORDED)}
     stop(everyone)
     for scene in groups:
         world.forget_group(scene.group)
-    publish(world, groups, 4)
+    publish(world, [p for scene in groups for p in scene.events(4)])
     everyone = [scene.start("after") for scene in groups]
-    publish(world, groups, 5, 6)
+    publish(world, [p for scene in groups for p in scene.events(5, 6)])
     until(lambda: all(scene.over for scene in groups), "all over", everyone)
     stop(everyone)
     followed = follows(world)

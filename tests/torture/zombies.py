@@ -41,7 +41,7 @@ _LOOK_S = 0.1
 SESSION_MS = 6_000  # the least a worker takes
 RECORDED, FOLLOWED = "replay.activity.recorded.v1", "replay.activity.followed.v1"
 WORKING = (  # the life of a worker's unit, in order
-    "fetched", "decided", "stored", "sending", "sent", "archiving", "committing",
+    "fetched", "burying", "decided", "stored", "sending", "sent", "archiving", "committing",
 )  # fmt: skip
 _DEAF_S = 3.0
 _CHILD = "AGENCYBUS_WORKER_CHILD"
@@ -134,7 +134,7 @@ def _stop_in_units(stop: Stop, prefix: bytes) -> None:
 
 
 def _stop_in_sending(stop: Stop) -> None:
-    """Put the moments around outputs, the archive and the group's commits."""
+    """Put the moments around outputs, the archive, dead letters and the group's commits."""
     from aiokafka import AIOKafkaConsumer
 
     append, commit = KafkaProducer.append, AIOKafkaConsumer.commit
@@ -144,6 +144,8 @@ def _stop_in_sending(stop: Stop) -> None:
             stop("sending")
         if partition.topic.endswith(".archive"):
             stop("archiving")
+        if partition.topic.endswith(".dead"):
+            stop("burying")
         first = await append(self, partition, records)
         if partition.topic == FOLLOWED:
             stop("sent")
