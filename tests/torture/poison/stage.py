@@ -20,7 +20,7 @@ from bus.ports import TopicState
 from bus.transport.kafka_admin import KafkaAdmin
 from bus.transport.kafka_reader import KafkaReader
 from tests.agents.harness import PARTITIONS
-from tests.torture.poison.kit import OFFICE, SDK, WORKFLOW, Evil, Kit, PoisonWorld
+from tests.torture.poison.kit import OFFICE, READER, SDK, WORKFLOW, Evil, Kit, PoisonWorld
 from tests.torture.poison.wire import Batch, Item, RawProducer, encode
 from tests.torture.proxy import Swap
 
@@ -203,7 +203,8 @@ class Publisher:
             hit = i == position if evil.bend is not None else i not in evil.spared
             name = evil.name if hit else f"a neighbour of {evil.name} at {position}"
             where = Place(kit.partition, base + i)
-            token = token_of(item) or f"offset {where.offset} of {where.partition}"
+            known = "" if reader == READER else token_of(item)  # it reads places: a hostile id may stand at several
+            token = known or f"offset {where.offset} of {where.partition}"
             due.append(Due(where, base + i, token, stage if hit else None, name, at))
         return due
 
