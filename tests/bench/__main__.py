@@ -13,7 +13,19 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
-from tests.bench import codec, latency, machine, profile, publishing, splitting, stepping, worker
+from tests.bench import (
+    codec,
+    growth,
+    latency,
+    machine,
+    memory,
+    profile,
+    publishing,
+    recovery,
+    splitting,
+    stepping,
+    worker,
+)
 from tests.bench.cluster import Cluster, started
 from tests.bench.report import Report
 from tests.bench.statistics import Void
@@ -25,6 +37,9 @@ SCENARIOS: dict[str, Callable[..., Report]] = {
     publishing.NAME: publishing.measure,
     worker.NAME: worker.measure,
     latency.NAME: latency.measure,
+    recovery.NAME: recovery.measure,
+    growth.NAME: growth.measure,
+    memory.NAME: memory.measure,
 }
 OFFLINE = {codec.NAME, stepping.NAME, splitting.NAME}  # need no broker
 

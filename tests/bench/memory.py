@@ -1,0 +1,84 @@
+"""Memory over a long run: publisher, consumer and worker must be as large at its end as they are at three tenths.
+
+Called by `tests.bench.__main__`; take ``--events 1000000`` for the real question. Every process is measured by its own
+resident memory. The trap it avoids: a load whose state grows by itself (more and more open cases), which looks like a
+leak; here cases open and close all the time. What the worker must keep of a closed case, its marker, does count.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from tests.bench.child import Child, _family, result_of
+from tests.bench.cluster import Cluster
+from tests.bench.recorded import FOLLOWED, TOPIC
+from tests.bench.report import Bar, Report, Row, Say
+from tests.bench.resident import resident
+from tests.bench.sides import AIOKAFKA, create_topics, fresh_group
+from tests.bench.statistics import ratios, spread
+
+NAME = "memory"
+PUBLISHER, CONSUMER, WORKER = "publisher", "consumer", "worker"
+MOST = 1.1
+_MB = 1e6
+_POLL_S = 0.2
+_GIVE_UP_S = 60.0  # without one more follow-up
+
+
+def measure(cluster: Cluster, *, rounds: int, events: int, say: Say) -> Report:
+    """Run publisher, consumer and worker one after the other over the same events, `rounds` times.
+
+    Raises:
+        Void: when a process failed or stands still.
+    """
+    create_topics(cluster)
+    early: dict[str, list[float]] = {PUBLISHER: [], CONSUMER: [], WORKER: []}
+    late: dict[str, list[float]] = {PUBLISHER: [], CONSUMER: [], WORKER: []}
+    for number in range(rounds):
+        for name, weights in _run(cluster, events - events % 100):
+            early[name].append(median(weights[25:35]) / _MB)
+            late[name].append(median(weights[-10:]) / _MB)
+            seen = f"{early[name][-1]:.0f} MB at three tenths, {late[name][-1]:.0f} MB in the last tenth"
+            say(f"memory {number + 1}/{rounds} {name}: {seen}")
+    rows, bars = [], []
+    for name, found in late.items():
+        growth = spread(ratios(found, early[name]))
+        rows.append(Row(f"{name}, at three tenths", "MB", spread(early[name])))
+        rows.append(Row(f"{name}, in the last tenth", "MB", spread(found), growth))
+        bars.append(Bar(f"{name}, last tenth over three tenths", growth.median, MOST, at_least=False))
+    return Report(NAME, f"{events} events; ratio of the last tenth to three tenths of the run", rows, bars)
+
+
+def _run(cluster: Cluster, events: int) -> Iterator[tuple[str, Sequence[int]]]:
+    """Name and memory after each hundredth of the events, process by process."""
+    group = fresh_group(cluster, AIOKAFKA)
+    cluster.begin_at_end(group, TOPIC)
+    words = [cluster.bootstrap, str(events)]
+    yield PUBLISHER, json.loads(result_of("tests.bench.publisher_memory", words))
+    yield CONSUMER, json.loads(result_of("tests.bench.consumer_memory", words))
+    yield WORKER, _worker(cluster, group, events)
+
+
+def _worker(cluster: Cluster, group: str, events: int) -> list[int]:
+    before = sum(cluster.ends(FOLLOWED).values())
+    weights: list[int] = []
+    with AIOKAFKA.start(cluster, group) as child:
+        moved, seen = time.monotonic(), 0
+        while len(weights) < 100:
+            time.sleep(_POLL_S)
+            child.check()
+            done = sum(cluster.ends(FOLLOWED).values()) - before
+            weights += [_weight(child)] * (done * 100 // events - len(weights))
+            if done > seen:
+                moved, seen = time.monotonic(), done
+            elif time.monotonic() - moved > _GIVE_UP_S:
+                raise child.failed(f"no new follow-up for {_GIVE_UP_S:.0f} s; {done} of {events}")
+    return weights
+
+
+def _weight(child: Child) -> int:
+    """The worker with its supervisor."""
+    return sum(resident(pid) for pid in _family(child._process.pid))
