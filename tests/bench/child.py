@@ -57,14 +57,17 @@ class Child:
 
 
 @contextmanager
-def running(module: str, arguments: Sequence[str], output: Path) -> Iterator[Child]:
+def running(
+    module: str, arguments: Sequence[str], output: Path, *, python: str | Path = sys.executable
+) -> Iterator[Child]:
     """Run ``python -m module arguments`` for the length of the block.
 
     Args:
         module: what to run. arguments: as on a command line. output: file for stdout and stderr.
+        python: the interpreter of a program that lives in an environment of its own.
     """
     with output.open("wb") as sink:
-        process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=sink, stderr=sink)
+        process = subprocess.Popen([python, "-m", module, *arguments], stdout=sink, stderr=sink)
     child = Child(process, output)
     try:
         yield child

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -69,9 +69,13 @@ class Cluster:
         places = [Partition(topic, number) for number in range(PARTITIONS)]
         return {place: end for place, (_, end) in self._reader.bounds(places).items()}
 
+    def begin_at(self, group: str, places: Mapping[Partition, int]) -> None:
+        """Let a fresh group start at these offsets."""
+        self._admin.commit(group, places)
+
     def begin_at_end(self, group: str, topic: str) -> None:
         """Let a fresh group start behind what the topic holds now."""
-        self._admin.commit(group, self.ends(topic))
+        self.begin_at(group, self.ends(topic))
 
     def await_follow_ups(self, topic: str, before: dict[Partition, int], count: int, child: Child) -> list[Sample]:
         """Wait until `count` records were appended since `before`; the samples from the first one seen on.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
+import sys
+from importlib.metadata import Distribution
+from pathlib import Path
 
 from bus.broker.lock import KAFKA_VERSION
 
@@ -19,7 +21,12 @@ LIBRARIES = (
     "fastavro",
     "pydantic",
     "uvloop",
+    "confluent-kafka",
+    "faststream",
 )
+QUIX = Path(sys.prefix, "quix")  # Quix Streams wants older versions than ours: an environment of its own
+QUIX_LIBRARIES = ("quixstreams", "confluent-kafka", "rocksdict", "fastavro")
+ABSENT = "not installed"
 
 
 def load() -> float:
@@ -28,7 +35,7 @@ def load() -> float:
 
 
 def facts() -> dict[str, object]:
-    """Cores this process may use, memory in GiB, load before the run, versions."""
+    """Cores this process may use, memory in GiB, load before the run, versions (those of Quix Streams apart)."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -36,5 +43,15 @@ def facts() -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "kafka": KAFKA_VERSION,
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": {name: _version(name, sys.path) for name in LIBRARIES},
+        "versions_quix": {name: _version(name, _packages(QUIX)) for name in QUIX_LIBRARIES},
     }
+
+
+def _packages(home: Path) -> list[str]:
+    return [str(path) for path in home.glob("lib/python*/site-packages")]
+
+
+def _version(name: str, path: list[str]) -> str:
+    """The version of an installed package; a peer may be missing from a run that does not need it."""
+    return next((found.version for found in Distribution.discover(name=name, path=path)), ABSENT)

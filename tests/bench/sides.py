@@ -1,20 +1,27 @@
 """The programs that follow recorded cases, each started as its users start it.
 
-Called by the worker and the latency scenarios. A new peer is one more entry of `SIDES` and one program file.
+Called by the worker and the latency scenarios. A new peer is one more `Side` and one program file.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from bus.broker import launcher
+from schemas.catalogue import standard
+from schemas.codec import Codec
+from schemas.recorded import ActivityFollowed, ActivityRecorded
 from tests.bench import recorded
 from tests.bench.child import Child, running
 from tests.bench.cluster import Cluster
+from tests.bench.machine import QUIX
+from tests.bench.statistics import Void
 
 _READY_S = 40.0
 
@@ -54,6 +61,23 @@ def _plain_faust(cluster: Cluster, group: str) -> Iterator[Child]:
         yield child
 
 
+def _peer(module: str, *, home: Path | None = None) -> Callable[[Cluster, str], AbstractContextManager[Child]]:
+    """A program that works by hand. In a `home`, an environment of its own, it also gets a directory for its state."""
+
+    @contextmanager
+    def start(cluster: Cluster, group: str) -> Iterator[Child]:
+        codec = Codec(standard())
+        ids = [str(codec.schema_id(model)) for model in (ActivityRecorded, ActivityFollowed)]
+        words = [cluster.bootstrap, group, *ids, *([str(cluster.scratch / group)] if home else [])]
+        python = home / "bin" / "python" if home else Path(sys.executable)
+        if not python.exists():
+            raise Void(f"{module} has no environment: `make bench` makes it")
+        with running(module, words, cluster.scratch / f"{group}.log", python=python) as child:
+            yield child
+
+    return start
+
+
 def _await(holds: Callable[[], bool], child: Child) -> None:
     give_up = time.monotonic() + _READY_S
     while not holds():
@@ -71,7 +95,14 @@ UNGUARDED = Side(
     recorded.FOLLOWED,
     _ours("aiokafka", "tests.bench.unguarded"),
 )
+CONFLUENT = Side("bare confluent loop", recorded.TOPIC, recorded.FOLLOWED, _peer("tests.bench.confluent_loop"))
+QUIX_STREAMS = Side("Quix Streams", recorded.TOPIC, recorded.FOLLOWED, _peer("tests.bench.quix", home=QUIX))
+FASTSTREAM = Side(
+    "FastStream, batches, no state", recorded.TOPIC, recorded.FOLLOWED, _peer("tests.bench.faststream_batch")
+)
 PLAIN_FAUST = Side("plain Faust", recorded.PLAIN_TOPIC, recorded.PLAIN_FOLLOWED, _plain_faust)
+
+OURS = (FAUST, AIOKAFKA, UNGUARDED)
 
 
 def create_topics(cluster: Cluster) -> None:
@@ -82,6 +113,6 @@ def create_topics(cluster: Cluster) -> None:
 def fresh_group(cluster: Cluster, side: Side) -> str:
     """A group no other run has, with the topics our worker needs of its own."""
     group = f"bench-{uuid.uuid4().hex[:8]}"
-    if side is not PLAIN_FAUST:
+    if side in OURS:
         cluster.create_group_topics(group)
     return group

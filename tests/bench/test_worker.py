@@ -1,0 +1,37 @@
+"""How rounds of all sides become bars; the rates themselves are never tested."""
+
+from __future__ import annotations
+
+from tests.bench.sides import AIOKAFKA, CONFLUENT, FASTSTREAM, FAUST, PLAIN_FAUST, QUIX_STREAMS, UNGUARDED
+from tests.bench.worker import SIDES, Figure, judged
+
+RATES = {
+    FAUST: 400.0,
+    AIOKAFKA: 600.0,
+    PLAIN_FAUST: 100.0,
+    CONFLUENT: 1_000.0,
+    UNGUARDED: 750.0,
+    QUIX_STREAMS: 500.0,
+    FASTSTREAM: 650.0,
+}
+
+
+def test_every_side_has_its_row_and_the_bars_are_those_of_our_faster_host() -> None:
+    rows, bars = judged({side: [Figure(RATES[side], 10.0)] * 3 for side in SIDES})
+    assert {side.name for side in SIDES} <= {row.name for row in rows}
+    assert [(bar.value, bar.holds) for bar in bars] == [
+        (6.0, True),
+        (0.6, False),
+        (1.2, True),
+        (600 / 650, False),
+        (0.8, True),
+    ]
+    assert bars[0].name == "our worker, host aiokafka, x plain Faust"
+
+
+def test_a_round_is_compared_with_its_own_round_only() -> None:
+    figures = {
+        side: [Figure(RATES[side], 10.0), Figure(RATES[side] / 3, 30.0), Figure(RATES[side] * 2, 5.0)] for side in SIDES
+    }
+    _, bars = judged(figures)
+    assert round(bars[1].value, 6) == 0.6
