@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from agents.unit import Fetched
 from bus.errors import Unreachable
@@ -55,24 +55,35 @@ class HostSettings:
 def end_when_membership_is_lost(consumer: Any) -> None:
     """End the process when the group no longer knows this member (F64).
 
-    `reset_generation` is the one place where aiokafka learns it (research/faust-host.md 1). A clean exit would rejoin
-    and disturb the others once more, so the process ends at once; every decision is durable in the case log.
+    `reset_generation` is where aiokafka learns it (research/faust-host.md 1); what it does not expect, such as
+    FENCED_INSTANCE_ID when a twin came while this member was joining, it keeps for the next fetch, which a member
+    without partitions never makes. A clean exit would rejoin and disturb the others once more, so the process ends at
+    once; every decision is durable in the case log.
     """
     coordinator = consumer._coordinator  # noqa: SLF001  # no public hook
-    reset = coordinator.reset_generation
+    reset, keep = coordinator.reset_generation, coordinator._push_error_to_user  # noqa: SLF001  # as above
 
     def ended() -> None:
         if coordinator._closing.done() or coordinator.generation < 0:  # noqa: SLF001  # leaving, or not joined yet
             reset()
             return
-        sys.stderr.write(
-            "agencybus worker: the group gave this member's partitions away; ending to start clean. "
-            "(Is another worker running under the same --instance?)\n"
-        )
-        sys.stderr.flush()
-        os._exit(EXIT_MEMBERSHIP_LOST)
+        _end("the group gave this member's partitions away")
+
+    def refused(error: Exception) -> Any:
+        if coordinator._closing.done():  # noqa: SLF001  # leaving
+            return keep(error)
+        return _end(f"the group does not take this member ({error})")
 
     coordinator.reset_generation = ended
+    coordinator._push_error_to_user = refused  # noqa: SLF001  # as above
+
+
+def _end(why: str) -> NoReturn:
+    sys.stderr.write(
+        f"agencybus worker: {why}; ending to start clean. (Is another worker running under the same --instance?)\n"
+    )
+    sys.stderr.flush()
+    os._exit(EXIT_MEMBERSHIP_LOST)
 
 
 def date_answers(consumer: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from agents import membership
 from agents.membership import (
@@ -120,9 +121,13 @@ class Coordinator:
         self.generation = generation
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.resets = 0
+        self.kept: list[Exception] = []
 
     def reset_generation(self) -> None:
         self.resets += 1
+
+    def _push_error_to_user(self, error: Exception) -> None:
+        self.kept.append(error)
 
 
 @pytest.fixture
@@ -145,12 +150,24 @@ async def test_a_member_that_was_forgotten_ends_the_process(
 async def test_a_member_that_leaves_or_has_not_joined_yet_is_not_lost(exits: list[int]) -> None:
     leaving: Any = Coordinator(generation=3)
     leaving._closing.set_result(None)
+    error = KafkaError("while leaving")
     joining: Any = Coordinator(generation=-1)
     for coordinator in (leaving, joining):
         end_when_membership_is_lost(SimpleNamespace(_coordinator=coordinator))
         coordinator.reset_generation()
         assert coordinator.resets == 1
-    assert exits == []
+    leaving._push_error_to_user(error)
+    assert (exits, leaving.kept) == ([], [error])
+
+
+async def test_a_member_that_the_group_refuses_ends_the_process_without_waiting_for_a_fetch(
+    exits: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    coordinator: Any = Coordinator(generation=3)
+    end_when_membership_is_lost(SimpleNamespace(_coordinator=coordinator))
+    coordinator._push_error_to_user(KafkaError("82"))
+    assert (exits, coordinator.kept) == ([EXIT_MEMBERSHIP_LOST], [])
+    assert "the group does not take this member" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("took_s", "dated"), [(PROMPT_S / 2, False), (PROMPT_S * 10, True)])

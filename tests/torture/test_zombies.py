@@ -40,7 +40,7 @@ CASES = 18
 TOGETHER = 8  # scenes that are lived at the same time
 CODEC = Codec(standard())
 START = datetime(2026, 1, 5, 8, tzinfo=UTC)
-SAID = ("the group gave this member's partitions away; ending to start clean", "has another owner")
+SAID = ("the group gave this member's partitions away", "the group does not take this member", "has another owner")
 
 
 @pytest.fixture(scope="module")
@@ -372,6 +372,26 @@ def test_of_two_processes_under_one_static_name_one_works_and_the_other_ends(
         ok=not found and not let_in,
         anomalies=found,
     )
+
+
+def test_a_worker_that_is_replaced_while_it_joins_ends_and_says_so(world: World) -> None:
+    """The group then answers with FENCED_INSTANCE_ID, which the client library does not know."""
+    groups = [Scene(world, host, "joining") for host in HOSTS]
+    world.make([RECORDED], groups=[scene.group for scene in groups])
+    old = [scene.start("old", instance="w", at="joining") for scene in groups]
+    until(lambda: all(actor.ready for actor in old), "ready", old)
+    for actor in old:
+        actor.arm()
+    others = [scene.start("other", instance="other") for scene in groups]
+    until(lambda: all(actor.asleep for actor in old), "asleep", old)
+    others += [scene.start("new", instance="w") for scene in groups]
+    until(lambda: all(actor.ready for actor in others), "the twins share with the others", others)
+    for actor in old:
+        actor.signal(signal.SIGCONT)
+    until(lambda: all(actor.code is not None for actor in old), "the old ones ended", old)
+    assert [actor.code for actor in old] == [EXIT_MEMBERSHIP_LOST] * len(old)
+    assert all("--instance" in actor.log() for actor in old), [actor.log() for actor in old]
+    stop(others)
 
 
 def test_a_worker_whose_group_has_lost_its_commits_goes_on_from_its_own_log(

@@ -93,13 +93,14 @@ def worker(
         group: consumer group; its cases begin with its name. host: faust or aiokafka.
         instance: static member name; empty for a dynamic member.
         supervised: whether it has a supervisor of its own; else the zygote stands for the one of all.
-        at: the moment of `WORKING` at which it stops.
+        at: the moment of `WORKING`, or "joining", at which it stops.
         deaf: whether it takes in a while after everything else that the group has given it up.
         fenced: whether its batches carry its owner's epoch.
     """
     stop = Stop(Path(folder), actor, at)
     _stop_in_units(stop, f"{group}-".encode())
     _stop_in_sending(stop)
+    _stop_in_joining(stop)
     if deaf:
         _hear_late()
     if not fenced:
@@ -172,6 +173,19 @@ def _hear_late() -> None:
 
     for host in (aiokafka_host, faust_app):
         vars(host)["end_when_membership_is_lost"] = hearing
+
+
+def _stop_in_joining(stop: Stop) -> None:
+    """Put a moment before a member asks to be let in again."""
+    from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance
+
+    join = CoordinatorGroupRebalance.perform_group_join
+
+    async def joining(self: Any) -> Any:
+        stop("joining")
+        return await join(self)
+
+    CoordinatorGroupRebalance.perform_group_join = joining
 
 
 def _take_out_the_fence() -> None:
