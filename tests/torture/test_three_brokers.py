@@ -151,7 +151,7 @@ def test_the_checker_sees_a_consumer_without_dedupe_and_one_that_commits_before_
                 "folder": str(folder),
                 "bootstrap": cluster.bootstrap,
                 "group": group,
-                "each_s": 0.002,
+                "each_s": 0.006,
                 **guards,
             }
             recorder = Recorder(folder, "director")
