@@ -1,8 +1,9 @@
 """Latency: from the call of publish to the follow-up consumed, event by event, at a steady rate.
 
-Called by `tests.bench.__main__`. Publisher, broker, worker and consumer share the machine, as a small agency's do. The
-traps it avoids: a publisher that waits for the last event before it sends the next (it would hide the queue it
-causes), and a percentile over the events that happened to come back (all of them must).
+Called by `tests.bench.__main__`. Publisher, broker, worker and consumer share the machine, as a small agency's do. Our
+hosts then climb a ladder of rates until the first at which they fall behind. The traps it avoids: a publisher that
+waits for the last event before it sends the next (it would hide the queue it causes), a percentile over the events that
+happened to come back (all of them must), and a rate that the publisher itself did not reach.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 
 import aiokafka
 
-from bus.message import Record
+from bus.message import Receipt, Record
+from bus.publish import Publication
 from bus.wiring import connect_async
 from tests.bench import recorded
 from tests.bench.cluster import PARTITIONS, Cluster
@@ -28,11 +31,34 @@ from tests.bench.statistics import Void, percentile, spread
 NAME = "latency"
 SECONDS = 5.0
 RATES = {FAUST: (100, 500), PLAIN_FAUST: (100,), AIOKAFKA: (100, 500)}
+HOSTS = (FAUST, AIOKAFKA)
+LADDER = (1_000, 2_000, 4_000, 8_000)  # above the rates every host is measured at
 TARGET = 3.0
+LONGEST_MS = 1_000.0  # a median above it is no tail
+_NOISE_MS = 100.0  # a median below it has not grown, whatever it was before
+_REACHED = 0.95  # of the rate, by the publisher
 _LATE_S = 60.0
 _WARM_UP = 20
 
-Publish = Callable[[], Awaitable[object]]
+T = TypeVar("T")
+
+
+class Driven(NamedTuple):
+    """What came of one rate.
+
+    Args:
+        times: milliseconds from publish to follow-up, in the order of publishing.
+        per_second: how fast the publisher really was.
+    """
+
+    times: list[float]
+    per_second: float
+
+    def tails(self) -> bool:
+        """Whether the follower keeps up: half of all come back within a second, those of the end as those before."""
+        third = len(self.times) // 3
+        early, late = percentile(self.times[:third], 50), percentile(self.times[-third:], 50)
+        return percentile(self.times, 50) < LONGEST_MS and late <= max(2 * early, _NOISE_MS)
 
 
 def measure(cluster: Cluster, *, rounds: int, events: int, say: Say) -> Report:
@@ -44,36 +70,61 @@ def measure(cluster: Cluster, *, rounds: int, events: int, say: Say) -> Report:
     del events
     create_topics(cluster)
     found: dict[tuple[Side, int], list[list[float]]] = {}
+    highest: dict[Side, list[float]] = {side: [] for side in HOSTS}
     for number in range(rounds):
+        say(f"latency {number + 1}/{rounds}")
         for side, rates in RATES.items():
             group = fresh_group(cluster, side)
             cluster.begin_at_end(group, side.source)
             with side.start(cluster, group):
                 asyncio.run(_drive(cluster.bootstrap, side, rate=50, count=_WARM_UP))
-                for rate in rates:
-                    times = asyncio.run(_drive(cluster.bootstrap, side, rate=rate, count=int(rate * SECONDS)))
-                    found.setdefault((side, rate), []).append(times)
-                    p50, p99 = percentile(times, 50), percentile(times, 99)
-                    say(f"latency {number + 1}/{rounds} {side.name} at {rate}/s: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
-    return Report(NAME, f"publish called -> follow-up consumed, {SECONDS:g} s at each rate", *_figures(found))
+                drive = partial(_told, cluster.bootstrap, side, say)
+                fixed = {rate: drive(rate) for rate in rates}
+                for rate, driven in fixed.items():
+                    found.setdefault((side, rate), []).append(driven.times)
+                if side in HOSTS:
+                    highest[side].append(climb(chain(fixed.items(), ((rate, drive(rate)) for rate in LADDER))))
+    return Report(NAME, f"publish called -> follow-up consumed, {SECONDS:g} s at each rate", *_figures(found, highest))
 
 
-def _figures(found: dict[tuple[Side, int], list[list[float]]]) -> tuple[list[Row], list[Bar]]:
+def climb(steps: Iterable[tuple[int, Driven]]) -> int:
+    """The highest rate that tails; steps are taken up to the first that does not, or is not reached. 0 if none does."""
+    best = 0
+    for rate, driven in steps:
+        if not driven.tails() or driven.per_second < _REACHED * rate:
+            break
+        best = rate
+    return best
+
+
+def _told(bootstrap: str, side: Side, say: Say, rate: int) -> Driven:
+    driven = asyncio.run(_drive(bootstrap, side, rate=rate, count=int(rate * SECONDS)))
+    p50, p99 = percentile(driven.times, 50), percentile(driven.times, 99)
+    verdict = "tails" if driven.tails() else "falls behind"
+    reached = f"{driven.per_second:.0f}/s reached"
+    say(f"latency {side.name} at {rate}/s ({reached}): p50 {p50:.1f} ms, p99 {p99:.1f} ms, {verdict}")
+    return driven
+
+
+def _figures(
+    found: dict[tuple[Side, int], list[list[float]]], highest: dict[Side, list[float]]
+) -> tuple[list[Row], list[Bar]]:
     rows = [
         Row(f"{side.name}, {rate}/s, p{percent}", "ms", spread([percentile(times, percent) for times in runs]))
         for (side, rate), runs in found.items()
         for percent in (50, 99)
     ]
+    rows += [Row(f"{side.name}, highest rate that tails", "events/s", spread(rates)) for side, rates in highest.items()]
     bars = []
-    for side in (FAUST, AIOKAFKA):
+    for side in HOSTS:
         slow, fast = (found[side, rate] for rate in RATES[side])
         growth = [percentile(b, 50) / percentile(a, 50) for a, b in zip(slow, fast, strict=True)]
         bars.append(Bar(f"{side.name}, p50 at 500/s over p50 at 100/s", spread(growth).median, TARGET, at_least=False))
     return rows, bars
 
 
-async def _drive(bootstrap: str, side: Side, *, rate: int, count: int) -> list[float]:
-    """Publish `count` events at `rate`; milliseconds until each one's follow-up. Raises Void when one is missing."""
+async def _drive(bootstrap: str, side: Side, *, rate: int, count: int) -> Driven:
+    """Publish `count` events at `rate` and wait for each one's follow-up. Raises Void when one is missing."""
     consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False)
     await consumer.start()
     consumer.assign([aiokafka.TopicPartition(side.target, number) for number in range(PARTITIONS)])
@@ -92,7 +143,10 @@ async def _drive(bootstrap: str, side: Side, *, rate: int, count: int) -> list[f
     finally:
         watching.cancel()
         await consumer.stop()
-    return [(seen[event_id] - moment) * 1000 for event_id, moment in called.items()]
+    begin, *_, end = called.values()
+    return Driven(
+        [(seen[event_id] - moment) * 1000 for event_id, moment in called.items()], (count - 1) / (end - begin)
+    )
 
 
 async def _watch(consumer: Any, seen: dict[str, float], count: int) -> None:
@@ -106,32 +160,46 @@ async def _watch(consumer: Any, seen: dict[str, float], count: int) -> None:
 
 async def _typed(bootstrap: str, run: str, count: int, rate: int, called: dict[str, float]) -> None:
     async with connect_async(agency="replay", bootstrap=bootstrap) as bus:
-        calls = [
-            (event_id, partial(bus.publish, event, case=case, id=event_id, time=moment))
-            for case, event_id, moment, event in recorded.events(count, run=run)
-        ]
-        await _steadily(calls, rate, called)
+
+        async def publish(due: Sequence[Publication]) -> None:
+            for result in await bus.publish_all(due):
+                if not isinstance(result, Receipt):
+                    raise result
+
+        said = [(one.id or "", one) for one in recorded.publications(count, run=run)]
+        await _steadily(said, publish, rate, called)
 
 
 async def _plain(bootstrap: str, run: str, count: int, rate: int, called: dict[str, float]) -> None:
     producer = aiokafka.AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
     await producer.start()
-    calls = [
-        (json.loads(value)["id"], partial(producer.send_and_wait, recorded.PLAIN_TOPIC, key=key, value=value))
-        for key, value in recorded.plain(count, run=run)
-    ]
-    await _steadily(calls, rate, called)
+
+    async def publish(due: Sequence[tuple[bytes, bytes]]) -> None:
+        await asyncio.gather(*(producer.send_and_wait(recorded.PLAIN_TOPIC, key=key, value=v) for key, v in due))
+
+    said = [(json.loads(value)["id"], (key, value)) for key, value in recorded.plain(count, run=run)]
+    await _steadily(said, publish, rate, called)
     await producer.stop()
 
 
-async def _steadily(calls: Sequence[tuple[str, Publish]], rate: int, called: dict[str, float]) -> None:
-    """Start one call every 1/rate seconds, whether or not the ones before have come back."""
-    tasks: list[asyncio.Future[object]] = []
+async def _steadily(
+    said: Sequence[tuple[str, T]],
+    publish: Callable[[Sequence[T]], Awaitable[None]],
+    rate: int,
+    called: dict[str, float],
+) -> None:
+    """Publish what is due, one event every 1/rate seconds, whether or not the ones before have come back.
+
+    Several are due at once only where the loop turns more slowly than they come.
+    """
+    tasks: list[asyncio.Future[None]] = []
     begin = time.perf_counter()
-    for number, (event_id, publish) in enumerate(calls):
-        pause = begin + number / rate - time.perf_counter()
-        if pause > 0:
-            await asyncio.sleep(pause)
-        called[event_id] = time.perf_counter()
-        tasks.append(asyncio.ensure_future(publish()))
+    done = 0
+    while done < len(said):
+        due = min(len(said), int((time.perf_counter() - begin) * rate) + 1)
+        if due > done:
+            called.update(dict.fromkeys((event_id for event_id, _ in said[done:due]), time.perf_counter()))
+            tasks.append(asyncio.ensure_future(publish([one for _, one in said[done:due]])))
+            done = due
+        await asyncio.sleep(max(0.0, begin + done / rate - time.perf_counter()))
     await asyncio.gather(*tasks)
