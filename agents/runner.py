@@ -37,6 +37,7 @@ from schemas.envelope import to_us
 
 _log = logging.getLogger(__name__)
 TAKE = 500  # pieces of work of one case partition decided at once; bounds a batch and the latency behind it
+_AT_ONCE = 4  # partitions taken over side by side: while one waits for a broker, another is read
 _MOST_TRIES = 2  # of work that is too large alone: then its case is parked, then its event is a dead letter
 QUIET_US = 1_000_000
 UNIT_S = 20.0  # a unit that hangs ends the process before the group's rebalance timeout of 30 s does worse (F20)
@@ -107,32 +108,55 @@ class Runner:
     async def _assigned(
         self, numbers: Sequence[int], floor: Floor, still_mine: Callable[[], bool]
     ) -> dict[Partition, int]:
+        hot: dict[str, Stored] = {}
         seeks: dict[Partition, int] = {}
-        for number in numbers:
-            floors = await floor([Partition(topic, number) for topic in sorted(self.inputs)])
-            if not self._graph.listens <= {partition.topic for partition in floors}:
-                continue
-            if not still_mine():
-                raise Fenced("the assignment changed while it was being taken over.")
-            await self._log.claim([number], self._owner)
-            if not still_mine():
-                raise Fenced("the assignment changed while it was being taken over.")
-            shelf = shelves.recover(await self._log.load(number), opens_on=self._graph.opens_on)
-            known = shelf.positions
-            shelf.positions = {t: max(known.get(t, 0), floors.get(Partition(t, number), 0)) for t in self.inputs}
-            self._shelves[number] = shelf
-            self._merge.lanes[number] = Lane(
-                dict(shelf.positions), self._graph.opens_on, GRACE_MS, aside=self._outputs.told
-            )
-            seeks.update({p: shelf.positions[p.topic] for p in floors})
-            self._settled[number] = shelf.settled
-            self._sent[number] = {c: e for c in shelf.unconfirmed if isinstance(e := shelf.get(c), Stored)}
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def recovered(number: int) -> tuple[dict[Partition, int], Shelf] | None:
+            async with gate:
+                return await self._recovered(number, floor, still_mine, hot)
+
+        recovering = [asyncio.create_task(recovered(number)) for number in numbers]
+        try:
+            for number, found in zip(numbers, await asyncio.gather(*recovering), strict=True):
+                if found is not None:
+                    seeks.update(self._keep(number, *found))
+        finally:
+            for task in recovering:
+                task.cancel()
+            await asyncio.gather(*recovering, return_exceptions=True)  # none claims anything after a failure
         self._fed = frozenset(seeks)
         self._covered = dict(seeks)
         self._confirmed = dict(seeks)
         self._stored_at = to_us(self._clock.now())
         self._start_sending()
         return seeks
+
+    async def _recovered(
+        self, number: int, floor: Floor, still_mine: Callable[[], bool], hot: dict[str, Stored]
+    ) -> tuple[dict[Partition, int], Shelf] | None:
+        """Claim and read one partition: where its inputs begin at the earliest, and its cases; None: it is not ours."""
+        floors = await floor([Partition(topic, number) for topic in sorted(self.inputs)])
+        if not self._graph.listens <= {partition.topic for partition in floors}:
+            return None
+        if not still_mine():
+            raise Fenced("the assignment changed while it was being taken over.")
+        await self._log.claim([number], self._owner)
+        if not still_mine():
+            raise Fenced("the assignment changed while it was being taken over.")
+        return floors, shelves.recover(await self._log.load(number), opens_on=self._graph.opens_on, hot=hot)
+
+    def _keep(self, number: int, floors: Mapping[Partition, int], shelf: Shelf) -> dict[Partition, int]:
+        """Hold a partition that was read; where its inputs must be read from."""
+        known = shelf.positions
+        shelf.positions = {t: max(known.get(t, 0), floors.get(Partition(t, number), 0)) for t in self.inputs}
+        self._shelves[number] = shelf
+        self._merge.lanes[number] = Lane(
+            dict(shelf.positions), self._graph.opens_on, GRACE_MS, aside=self._outputs.told
+        )
+        self._settled[number] = shelf.settled
+        self._sent[number] = {c: e for c in shelf.unconfirmed if isinstance(e := shelf.get(c), Stored)}
+        return {p: shelf.positions[p.topic] for p in floors}
 
     async def released(self) -> None:
         """Give up every partition; outputs under way are finished first (their decisions are durable)."""

@@ -18,7 +18,7 @@ from agents.case_log import Damaged, Marker, Positions, Row, Stored
 from agents.parked import Waiting
 
 Entry = Stored | Marker
-HOT = 4_096  # cases kept as objects, about 3 kB each; the rest is bytes, about 0.5 kB, decoded when touched
+HOT = 8_192  # cases a worker keeps as objects, about 3 kB each; the rest is bytes, decoded when touched
 _UNKNOWN = (-1, -1)
 
 
@@ -29,7 +29,8 @@ class Shelf:
     Args:
         entries: cases and markers as their bytes in the log.
         chapters: what is closed off of long cases, as the bytes in the log, oldest first.
-        hot: the cases touched last, as objects; the eldest leaves first.
+        hot: the cases touched last, as objects; the eldest leaves first. The partitions of a worker share it: with one
+            for each, a worker of many partitions would keep every case twice.
         placed: partition and offset of each output that was acknowledged after the bytes of its case were written.
         settled: keys of rows of ``<group>.parked`` that the last batch took in, whose tombstones may not be written.
     """
@@ -144,12 +145,15 @@ class Shelf:
             heapq.heappush(self.timers, timer)
 
 
-def recover(rows: Iterable[tuple[int, bytes, bytes | None]], *, opens_on: str = "") -> Shelf:
+def recover(
+    rows: Iterable[tuple[int, bytes, bytes | None]], *, opens_on: str = "", hot: dict[str, Stored] | None = None
+) -> Shelf:
     """Rebuild a partition from its log. Rows under a key of our own that this version does not know are left alone.
 
     Args:
         rows: (offset, key, value) in offset order.
         opens_on: topic of the events that open cases.
+        hot: see `Shelf`; default of its own.
 
     Returns:
         The shelf; `unconfirmed` lists the cases of the last batch, whose outputs may not have been sent.
@@ -165,7 +169,7 @@ def recover(rows: Iterable[tuple[int, bytes, bytes | None]], *, opens_on: str = 
             latest[key] = (offset, value)
     latest.pop(case_log.BARRIER, None)
     at, raw = latest.pop(case_log.POSITIONS, (0, None))
-    shelf = Shelf()
+    shelf = Shelf() if hot is None else Shelf(hot=hot)
     positions = Positions({}, 0) if raw is None else case_log.unpack_positions(raw)
     shelf.positions = dict(positions.inputs)
     shelf.settled = positions.settled
