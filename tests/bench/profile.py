@@ -17,7 +17,7 @@ from typing import Any
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from agents import case_log, intake, machine, outputs, runner, worker
+from agents import case, case_log, intake, machine, outputs, worker
 from agents import compile as compiler
 from agents.case_log import MemoryCaseLog, Row
 from agents.decide import Decider
@@ -119,7 +119,7 @@ def _watched(stages: Stages) -> Iterator[None]:
         stages.wrap(case_log, "pack", "pack case"),
         stages.wrap(Lane, "take", "merge"),
         stages.wrap(Lane, "add", "merge"),
-        stages.wrap(runner, "_place", "places in trail"),
+        stages.wrap(case, "place", "places in trail"),
         stages.wrap(Decider, "decide", "decide, rest"),
         stages.wrap(Runner, "_install", "keep on shelf"),
         stages.wrap(outputs, "partition_for", "partition of output"),
