@@ -42,3 +42,11 @@ def test_the_peers_beside_ours_change_no_version_of_ours() -> None:
 
 def test_no_test_needs_a_peer_that_only_the_benchmarks_install() -> None:
     assert not {"faststream", "quixstreams"} & set(locked(OURS))
+
+
+@pytest.mark.parametrize("lock", GROUPS.values(), ids=lambda path: path.name)
+def test_make_bench_installs_each_lock_by_its_checksums_and_make_lock_compiles_it(lock: Path) -> None:
+    make, name = (ROOT / "Makefile").read_text(), lock.relative_to(ROOT).as_posix()
+    assert re.search(r"^bench: \$\(VENV\)/\.bench\b", make, re.MULTILINE)
+    assert f"--require-hashes -r {name}\n" in make
+    assert re.search(rf"^\t\$\(COMPILE\) .*-o {name}$", make, re.MULTILINE)
