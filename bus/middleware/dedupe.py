@@ -14,7 +14,7 @@ from typing import Protocol
 from bus.message import Message, Partition
 from schemas.envelope import fingerprint
 
-_WINDOW = 50_000  # ids per partition, about 5 MB
+_WINDOW = 50_000  # ids per partition, about 12 MB
 
 
 class Seen(Protocol):

@@ -105,7 +105,7 @@ def test_marks_that_wait_for_their_place_stay_open() -> None:
     case = Case("c", "g", 0, trail=[Mark("s", "t", -1, -1, 0, str(n)) for n in range(200)])
     cases.close_chapters(case, 150)
     assert case.length == 200
-    assert len(case.chapters) == 1
+    assert len(case.chapters) == 50 // CHAPTER
     cases.place(case, 150, {str(n): (0, n) for n in range(50, 200)})
     assert [mark.offset for mark in case.trail[-150:]] == list(range(50, 200))
 
