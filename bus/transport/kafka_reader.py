@@ -1,14 +1,16 @@
 """Reads Kafka by position, without a group: lag, case trace, recovery, the schema topic.
 
-Called wherever the place in the topic is already known. The trap it avoids: a compacted or transactional log has
-holes, so a read ends at a position, never after a count of records.
+Called wherever the place in the topic is already known. The traps it avoids: a compacted or transactional log has
+holes, so a read ends at a position, never after a count of records; and kafka-python asks a leader that says it is none
+any more again and again, without asking who leads now: a member whose broker came back as a follower stood still for up
+to five minutes (tests/torture/test_three_brokers.py).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from bus.message import Partition, Record
 from bus.transport.kafka_client import asked, options, translated, unreachable
@@ -17,7 +19,9 @@ from bus.transport.rules import no_topic
 _POLL_MS = 500
 _POLL_RECORDS = 5_000
 _STALL_S = 30.0  # no progress for this long means the leader does not answer
+_PATIENCE_MS = (1_000, 2_000, 4_000, 8_000)  # of one look-up, before the client is told to ask who leads
 _FETCH_BYTES = 8 * 1024 * 1024  # a whole-topic read is bound by round trips with the default of 1 MiB
+T = TypeVar("T")
 
 
 def to_record(found: Any) -> Record:
@@ -71,8 +75,8 @@ class KafkaReader:
     def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
         """First stored offset and end offset per partition (the last stable offset where transactions are open)."""
         places = {self._tp(p.topic, p.number): p for p in partitions}
-        first = asked(self._bootstrap, "read bounds", lambda: self._consumer.beginning_offsets(list(places)))
-        end = asked(self._bootstrap, "read bounds", lambda: self._consumer.end_offsets(list(places)))
+        first = self._looked_up("read bounds", lambda ms: self._consumer.beginning_offsets(list(places), timeout_ms=ms))
+        end = self._looked_up("read bounds", lambda ms: self._consumer.end_offsets(list(places), timeout_ms=ms))
         return {p: (first[tp], end[tp]) for tp, p in places.items()}
 
     def read(self, partition: Partition, start: int, end: int) -> Iterator[Record]:
@@ -117,13 +121,27 @@ class KafkaReader:
         """First offset whose timestamp is >= `ms` (milliseconds since 1970); the end offset when there is none."""
         places = {self._tp(p.topic, p.number): p for p in partitions}
         times = dict.fromkeys(places, ms)
-        found = asked(self._bootstrap, "look up times", lambda: self._consumer.offsets_for_times(times))
-        end = asked(self._bootstrap, "look up times", lambda: self._consumer.end_offsets(list(places)))
+        found = self._looked_up("look up times", lambda ms: self._consumer.offsets_for_times(times, timeout_ms=ms))
+        end = self._looked_up("look up times", lambda ms: self._consumer.end_offsets(list(places), timeout_ms=ms))
         result = {}
         for tp, p in places.items():
             hit = found.get(tp)
             result[p] = end[tp] if hit is None or hit.offset < 0 else hit.offset
         return result
+
+    def _looked_up(self, doing: str, call: Callable[[int], T]) -> T:
+        """What `call`, given so many ms at a time, answers."""
+        import kafka.errors as ke
+
+        def once() -> T:
+            for patience_ms in _PATIENCE_MS:
+                try:
+                    return call(patience_ms)
+                except ke.KafkaTimeoutError:
+                    self._consumer._cluster.request_update()  # noqa: SLF001  # no public way that cannot wait for ever
+            return call(_PATIENCE_MS[-1])
+
+        return asked(self._bootstrap, doing, once)
 
     def close(self) -> None:
         """Disconnect."""

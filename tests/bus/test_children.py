@@ -65,7 +65,7 @@ def test_children_know_the_broker_and_are_stopped_when_the_block_is_left(tmp_pat
         assert found.pids() == {"offices": process.pid}
         environment = Path(f"/proc/{process.pid}/environ")
         if environment.exists():
-            assert f"AGENCYBUS__BOOTSTRAP={NOBODY}" in environment.read_text().split("\0")
+            eventually(lambda: f"AGENCYBUS__BOOTSTRAP={NOBODY}" in environment.read_text().split("\0"))
         assert os.getpgid(process.pid) != os.getpgid(0), "Ctrl-C must not reach it before its parent has"
     assert process.returncode is not None
     found.stop()
