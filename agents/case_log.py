@@ -3,10 +3,9 @@
 Called by `agents.runner`; `agents.kafka_case_log` is the port on Kafka. One compacted topic ``<group>.cases``, one
 partition per case partition. Keys are case ids, or ``!barrier``, ``!positions``, ``!process/<hash>``,
 ``!chapter/<case>`` with a number, and ``!parked/<case>`` with the key of an entry (`agents.parked`): no case id starts
-with ``!``. A key of ours that a reader
-does not know says nothing to it. A case's value is ``>BBq`` (format version, kind, due in microseconds or -1) and JSON
-text, so timers are known without decoding a case. Format version 1; a reader refuses a version it does not know, so
-a rollback cannot misread.
+with ``!``. A key of ours that a reader does not know says nothing to it. A case's value is ``>BBq`` (format version,
+kind, due in microseconds or -1) and JSON text, so timers are known without decoding a case. Format version 1, 3 with
+chapters; a reader refuses a version it does not know, so a rollback cannot misread.
 """
 
 from __future__ import annotations

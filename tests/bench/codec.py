@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from statistics import median
 
@@ -39,8 +39,8 @@ def measure(cluster: Cluster | None, *, rounds: int, events: int, say: Say) -> R
     del cluster, events
     found: dict[str, dict[str, list[float]]] = {}
     for number in range(rounds):
-        for contract, times in json.loads(result_of("tests.bench.codec", [])).items():
-            for way, us in times.items():
+        for contract, told in json.loads(result_of("tests.bench.codec", [])).items():
+            for way, us in told.items():
                 found.setdefault(contract, {}).setdefault(way, []).append(us)
         say(f"codec {number + 1}/{rounds}")
     rows: list[Row] = []
@@ -60,7 +60,7 @@ def measure(cluster: Cluster | None, *, rounds: int, events: int, say: Say) -> R
 
 def main() -> None:
     """Measure every sample and print the microseconds by contract and way."""
-    json.dump({type(event).__name__: _times(_ways(event)) for event in samples()}, sys.stdout)
+    json.dump({type(event).__name__: times(_ways(event)) for event in samples()}, sys.stdout)
 
 
 def _ways(event: Event) -> dict[str, Callable[[], object]]:
@@ -88,15 +88,16 @@ def _ways(event: Event) -> dict[str, Callable[[], object]]:
     }
 
 
-def _times(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in ways}
+def times(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Microseconds of a call of each way, taken in turns: the median of them."""
+    taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(_TURNS):
         for name, way in ways.items():
             begin = time.thread_time()
             for _ in range(_CALLS):
                 way()
-            times[name].append((time.thread_time() - begin) / _CALLS * 1e6)
-    return {name: median(found) for name, found in times.items()}
+            taken[name].append((time.thread_time() - begin) / _CALLS * 1e6)
+    return {name: median(found) for name, found in taken.items()}
 
 
 if __name__ == "__main__":

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from statistics import median
 
 from agents import compile as compiler
 from agents import worker
@@ -28,13 +26,13 @@ from schemas.codec import Codec
 from schemas.event import Event
 from tests.bench.child import result_of
 from tests.bench.cluster import Cluster
+from tests.bench.codec import times
 from tests.bench.report import Bar, Report, Row, Say
 from tests.bench.samples import Wide, samples
 from tests.bench.statistics import ratios, spread
 
 NAME = "step"
 STEP, READ, READ_OWN = "machine.step, per transition", "codec's read: wide event", "codec's read: births' own"
-_TURNS, _CALLS = 9, 1_000
 _DAY = date(2026, 3, 4)
 _BIRTH: tuple[tuple[str, Event], ...] = (
     (
@@ -90,15 +88,8 @@ def measure(cluster: Cluster | None, *, rounds: int, events: int, say: Say) -> R
 
 def main() -> None:
     """Step and read births in turns and print the microseconds of each."""
-    ways = _ways()
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(_TURNS):
-        for name, way in ways.items():
-            begin = time.thread_time()
-            for _ in range(_CALLS):
-                way()
-            times[name].append((time.thread_time() - begin) / _CALLS / len(_BIRTH) * 1e6)
-    json.dump({name: median(taken) for name, taken in times.items()}, sys.stdout)
+    found = times(_ways())
+    json.dump({name: us / len(_BIRTH) for name, us in found.items()}, sys.stdout)
 
 
 def _ways() -> dict[str, Callable[[], None]]:
