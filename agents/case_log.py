@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from msgspec import Struct
 from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import to_json
 
@@ -77,8 +78,7 @@ class Damaged(BusError):
     """A row of the case log cannot be read. The remedy is in the message; nothing is skipped silently."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True, gc=False):
     """A case with the outputs decided by its last transitions, not yet known to be sent."""
 
     case: Case

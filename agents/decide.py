@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec import structs
 
 from agents import case as cases
 from agents import parked
@@ -196,7 +197,7 @@ class Decider(Stepper):
             Rejected: as `_try`.
         """
         if entry.action is not None and self._rules.graph.time == "append":
-            arrival = replace(arrival, at=max(arrival.at, self._lane.now() * 1_000))
+            arrival = structs.replace(arrival, at=max(arrival.at, self._lane.now() * 1_000))
         if not self._expire(arrival.case, arrival.at - 1):
             return None
         if self._room <= 0:

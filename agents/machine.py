@@ -9,9 +9,10 @@ and a timer that fires after an event it was due before.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from agents.case import EARLY_LIMIT, Active, Case, Early, Mark, copy, take_early
 from agents.graph import (
@@ -37,8 +38,7 @@ DEADLINE_BINDING = "deadline"
 TIME_FIELD = "time"
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Struct, frozen=True, gc=False):
     """An event as the machine sees it.
 
     Args:
@@ -60,8 +60,7 @@ class Arrival:
     values: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(Struct, frozen=True, array_like=True, gc=False):
     """An event to publish.
 
     Args:

@@ -1,13 +1,15 @@
 """What moves: a stored record, a record to be stored, a place in a topic, and a typed delivery.
 
-Plain frozen values; everything in `bus` speaks these and no client library's own classes.
+Plain frozen values; everything in `bus` speaks these and no client library's own classes. Structs, since one is made
+for every record: a frozen dataclass takes 1.9 us, a struct 0.1, and none of them can be part of a reference cycle.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple, Self
+
+from msgspec import Struct
 
 from schemas.envelope import Envelope
 from schemas.errors import Poison
@@ -63,8 +65,7 @@ class UnreadableRecord(Poison):
         self.reason = value.reason
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True, gc=False):
     """A record as it came off a topic.
 
     Args:
@@ -81,8 +82,7 @@ class Record:
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True, gc=False):
     """A record to be appended. The broker stamps the time."""
 
     key: bytes | None
@@ -99,8 +99,7 @@ class Receipt(NamedTuple):
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """A decoded record: who said what, and where it stands."""
 
     event: Event

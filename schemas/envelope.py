@@ -8,10 +8,11 @@ and times without a zone. No personal data belongs in any of these fields: they 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from operator import attrgetter
+
+from msgspec import Struct
 
 from schemas.errors import EnvelopeRefused
 
@@ -50,8 +51,7 @@ _SPECVERSION = ("ce_specversion", b"1.0")
 _CONTENT = ("content-type", CONTENT_TYPE.encode())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(Struct, frozen=True, kw_only=True, gc=False):
     """What a reader may know of an event without its schema.
 
     Args:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from agents import compile as compiler
 from agents.graph import Graph, Json
@@ -39,7 +40,7 @@ def notified(case: str = "birth-1") -> Record:
 
 def without(record: Record, *names: str, **other: bytes) -> Record:
     kept = [(name, value) for name, value in record.headers if name not in {*names, *other}]
-    return replace(record, headers=(*kept, *other.items()))
+    return structs.replace(record, headers=(*kept, *other.items()))
 
 
 def test_a_good_record_becomes_an_arrival_with_only_the_fields_the_process_needs() -> None:
@@ -62,7 +63,7 @@ def test_a_good_record_becomes_an_arrival_with_only_the_fields_the_process_needs
 
 def test_a_process_in_event_time_counts_when_the_fact_happened() -> None:
     record = notified()
-    later = replace(record, timestamp=record.timestamp + 5_000)
+    later = structs.replace(record, timestamp=record.timestamp + 5_000)
     at = intake(replace(GRAPH, time="event")).read(later, [])
     assert at is not None
     world = World(GRAPH)
@@ -71,21 +72,26 @@ def test_a_process_in_event_time_counts_when_the_fact_happened() -> None:
 
 
 BAD: list[tuple[str, Record, str, str]] = [
-    ("no headers", replace(notified(), headers=()), "envelope", "EnvelopeRefused"),
+    ("no headers", structs.replace(notified(), headers=()), "envelope", "EnvelopeRefused"),
     ("no id", without(notified(), "ce_id"), "envelope", "EnvelopeRefused"),
-    ("a header twice", replace(notified(), headers=notified().headers * 2), "envelope", "EnvelopeRefused"),
+    ("a header twice", structs.replace(notified(), headers=notified().headers * 2), "envelope", "EnvelopeRefused"),
     ("no UTF-8", without(notified(), ce_source=b"\xff\xfe"), "envelope", "EnvelopeRefused"),
     ("no time", without(notified(), ce_time=b"yesterday"), "envelope", "EnvelopeRefused"),
     ("another type", without(notified(), ce_type=b"health.birth.notified.v2"), "envelope", "EnvelopeRefused"),
     ("no case", without(notified(), "ce_correlationid"), "envelope", "EnvelopeRefused"),
-    ("another key", replace(notified(), key=b"birth-2"), "envelope", "EnvelopeRefused"),
-    ("no key", replace(notified(), key=None), "envelope", "EnvelopeRefused"),
-    ("no value", replace(notified(), value=None), "decode", "Poison"),
-    ("an empty value", replace(notified(), value=b""), "decode", "Poison"),
-    ("no frame", replace(notified(), value=b"SYN-mother"), "decode", "Poison"),
-    ("cut short", replace(notified(), value=(notified().value or b"")[:-1]), "decode", "Poison"),
-    ("bytes to spare", replace(notified(), value=(notified().value or b"") + b"\0"), "decode", "Poison"),
-    ("an unknown schema", replace(notified(), value=b"\0\0\0\0\1" + (notified().value or b"")[5:]), "decode", "Poison"),
+    ("another key", structs.replace(notified(), key=b"birth-2"), "envelope", "EnvelopeRefused"),
+    ("no key", structs.replace(notified(), key=None), "envelope", "EnvelopeRefused"),
+    ("no value", structs.replace(notified(), value=None), "decode", "Poison"),
+    ("an empty value", structs.replace(notified(), value=b""), "decode", "Poison"),
+    ("no frame", structs.replace(notified(), value=b"SYN-mother"), "decode", "Poison"),
+    ("cut short", structs.replace(notified(), value=(notified().value or b"")[:-1]), "decode", "Poison"),
+    ("bytes to spare", structs.replace(notified(), value=(notified().value or b"") + b"\0"), "decode", "Poison"),
+    (
+        "an unknown schema",
+        structs.replace(notified(), value=b"\0\0\0\0\1" + (notified().value or b"")[5:]),
+        "decode",
+        "Poison",
+    ),
 ]
 
 
@@ -105,7 +111,7 @@ def test_another_run_s_record_is_passed_over_without_being_looked_at(key: bytes 
             raise AssertionError("it was decoded")
 
     dead: list[Dead] = []
-    record = replace(notified(), key=key, headers=(), value=b"junk")
+    record = structs.replace(notified(), key=key, headers=(), value=b"junk")
     assert intake(prefix="run-1-", codec=Blind(CATALOGUE)).read(record, dead) is None
     assert dead == []
 
@@ -116,7 +122,7 @@ def test_what_no_client_could_parse_is_a_dead_letter_of_every_run_and_an_alarm(
 ) -> None:
     dead: list[Dead] = []
     value = Unreadable(b"secret", reason="header-key", scope="batch", first=3, last=7)
-    record = replace(notified(), offset=7, key=None, headers=(), value=value)
+    record = structs.replace(notified(), offset=7, key=None, headers=(), value=value)
     assert intake(prefix=prefix).read(record, dead) is None
     assert dead == [Dead(record, "batch", "header-key", Kind.INVALID)]
     assert "offsets 3 to 7 are a dead letter" in caplog.text
@@ -131,7 +137,7 @@ def test_an_event_on_another_partition_than_its_key_s_is_a_dead_letter() -> None
     """Its case would open there, and what follows lands elsewhere: it could never end."""
     dead: list[Dead] = []
     record = notified()
-    moved = replace(record, partition=1 - record.partition)
+    moved = structs.replace(record, partition=1 - record.partition)
     assert intake().read(moved, dead) is None
     assert [(one.stage, one.error) for one in dead] == [("envelope", "EnvelopeRefused")]
 
@@ -176,5 +182,5 @@ def test_what_is_no_fault_of_the_event_ends_the_unit(
 
 def test_a_topic_nobody_listens_to_any_more_is_a_dead_letter() -> None:
     dead: list[Dead] = []
-    assert intake().read(replace(notified(), topic="portal.request.created.v1"), dead) is None
+    assert intake().read(structs.replace(notified(), topic="portal.request.created.v1"), dead) is None
     assert [(d.stage, d.error, d.kind) for d in dead] == [("type", "NotListened", Kind.REFUSED)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from agents import case as cases
 from agents.case import Case
@@ -203,7 +203,7 @@ async def test_partitions_are_sent_side_by_side_not_one_after_the_other(cluster:
 
 
 async def test_the_event_s_agency_is_the_topic_s_owner(cluster: MemoryCluster) -> None:
-    asked = replace(
+    asked = structs.replace(
         missed(3),
         topic=REQUEST,
         agency="portal",
@@ -226,7 +226,7 @@ async def test_a_letter_that_came_back_says_how_often(cluster: MemoryCluster) ->
 async def test_an_event_too_large_for_any_batch_is_refused_while_its_cause_can_still_be_parked(
     cluster: MemoryCluster,
 ) -> None:
-    huge = replace(missed(1), data={**missed(1).data, "step": "x" * 1_100_000})
+    huge = structs.replace(missed(1), data={**missed(1).data, "step": "x" * 1_100_000})
     with pytest.raises(Refused) as refused:
         outputs(cluster).check([missed(2), huge])
     assert refused.value.field

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from agents import case as cases
 from agents import case_log
@@ -177,7 +178,7 @@ async def test_outputs_that_nobody_had_sent_are_sent_by_the_next_owner(positions
     entry = shelf.get("o-1")
     assert isinstance(entry, Stored)
     output = Emit("id-1", REQUEST, "ask", "portal", {}, 1, None)
-    rows.append((b"o-1", case_log.pack(replace(entry, pending=(output,)))))
+    rows.append((b"o-1", case_log.pack(structs.replace(entry, pending=(output,)))))
     end = case_log.pack_positions(Positions(shelf.positions, 1))
     rows.append((case_log.POSITIONS, b"{}" if positions_too else end))
     one = plan_of(world, number)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from agents import case_log
 from agents.case import Case
@@ -41,7 +42,7 @@ class DecidesNewIds(Decider):
     """An output gets another id each time it is decided."""
 
     def _keep(self, entry: Stored | None, after: Case, emits: Sequence[Emit]) -> None:
-        super()._keep(entry, after, [replace(e, id=f"{next(_serial):032x}") for e in emits])
+        super()._keep(entry, after, [structs.replace(e, id=f"{next(_serial):032x}") for e in emits])
 
 
 class NewIds(Runner):
@@ -59,7 +60,7 @@ class ForgetsEvents(Intake):
 
     def read(self, record: Record, dead: list[Dead]) -> Arrival | None:
         arrival = super().read(record, dead)
-        return None if arrival is None else replace(arrival, fingerprint=f"{next(_serial):016x}")
+        return None if arrival is None else structs.replace(arrival, fingerprint=f"{next(_serial):016x}")
 
 
 class IgnoresPositions(MemoryCaseLog):

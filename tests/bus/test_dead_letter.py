@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bus.message import Outgoing, Partition, Record, Unreadable
 from bus.middleware.dead_letter import DeadLetters, Failure, dead_record, letter_id, place_of
@@ -50,14 +51,18 @@ def test_a_letter_has_one_identity_per_group_place_and_redrive_and_says_how_ofte
         letter_id(RECORD, group="g", redrive=2).encode(),
         b"2",
     )
-    moved = [replace(RECORD, offset=18), replace(RECORD, partition=1), replace(RECORD, topic="a.b.c.v2")]
+    moved = [
+        structs.replace(RECORD, offset=18),
+        structs.replace(RECORD, partition=1),
+        structs.replace(RECORD, topic="a.b.c.v2"),
+    ]
     ids = {known, letter_id(RECORD, group="h"), letter_id(RECORD, group="g", redrive=2)}
     assert len(ids | {letter_id(record, group="g") for record in moved}) == 6
 
 
 def test_the_letter_of_what_no_client_could_parse_names_its_scope_and_offsets_and_keeps_the_bytes() -> None:
     value = Unreadable(b"\xff raw", reason="header-key", scope="batch", first=15, last=17)
-    letter = dead_record(replace(RECORD, key=None, value=value, headers=()), FAILURE, group="g")
+    letter = dead_record(structs.replace(RECORD, key=None, value=value, headers=()), FAILURE, group="g")
     told = dict(letter.headers)
     assert (told["dead_scope"], told["dead_first_offset"], told["dead_last_offset"]) == (b"batch", b"15", b"17")
     assert letter.value == value
@@ -73,7 +78,7 @@ def test_the_letter_of_what_no_client_could_parse_names_its_scope_and_offsets_an
 def test_the_letter_of_a_record_that_leaves_no_room_names_its_place_alone(
     key: bytes | None, value: int, header: int
 ) -> None:
-    record = replace(RECORD, key=key, value=b"v" * value, headers=(("h", b"h" * header),))
+    record = structs.replace(RECORD, key=key, value=b"v" * value, headers=(("h", b"h" * header),))
     letter = dead_record(record, FAILURE, group="g")
     check_sizes([letter])  # what every producer asks
     told = dict(letter.headers)
@@ -102,8 +107,8 @@ def test_a_case_s_dead_letters_stay_on_one_partition_of_the_group_s_topic() -> N
 
 @given(key=st.none() | st.binary(), number=st.integers(0, 99), partitions=st.integers(1, 12))
 def test_the_key_alone_decides_the_place(key: bytes | None, number: int, partitions: int) -> None:
-    place = place_of(replace(RECORD, key=key, partition=number), group="g", partitions=partitions)
+    place = place_of(structs.replace(RECORD, key=key, partition=number), group="g", partitions=partitions)
     assert place.topic == "g.dead"
     assert 0 <= place.number < partitions
-    assert place == place_of(replace(RECORD, key=key), group="g", partitions=partitions)
+    assert place == place_of(structs.replace(RECORD, key=key), group="g", partitions=partitions)
     assert place.number == partition_for(key or b"", partitions)

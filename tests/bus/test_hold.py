@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from bus.errors import Refused, Unreachable
 from bus.message import Outgoing, Partition, Record
@@ -241,7 +242,7 @@ def test_a_policy_may_park_what_a_rule_refuses(cluster: MemoryCluster) -> None:
 def test_what_a_rule_refuses_is_a_dead_letter_when_it_has_no_key_by_which_it_could_be_let_go(
     cluster: MemoryCluster,
 ) -> None:
-    cluster.store(PLACE, [replace(outgoing("a1"), key=None)])
+    cluster.store(PLACE, [structs.replace(outgoing("a1"), key=None)])
     desk = Desk(cluster, policy=replace(QUICK, refused="park"))
     desk.run(Handler(a1=Refused("the fee is not paid yet")), until_s=10)
     assert waiting(cluster) == []
@@ -284,7 +285,9 @@ def test_where_order_does_not_matter_success_later_settles_it(cluster: MemoryClu
 
 
 def test_a_record_too_large_to_be_parked_is_a_dead_letter_with_its_place(cluster: MemoryCluster) -> None:
-    large = replace(outgoing("a1", case="a"), headers=(*outgoing("a1", case="a").headers, ("x", b"h" * 949_500)))
+    large = structs.replace(
+        outgoing("a1", case="a"), headers=(*outgoing("a1", case="a").headers, ("x", b"h" * 949_500))
+    )
     store(cluster, "a0")
     cluster.store(PLACE, [large])
     store(cluster, "a2")
@@ -387,7 +390,7 @@ def test_a_member_that_has_lost_its_partition_makes_no_letter_of_what_is_too_lar
     Desk(cluster).run(Handler(a1=ValueError()), until_s=10)
     store(cluster, "b1")
     large = outgoing("a2", case="a")
-    cluster.store(PLACE, [replace(large, headers=(*large.headers, ("x", b"h" * 949_500)))])
+    cluster.store(PLACE, [structs.replace(large, headers=(*large.headers, ("x", b"h" * 949_500)))])
     old, handler, new = Desk(cluster), Handler(), Handler()
     for text, leave in old.walk(until_s=10):
         old.consumer.evict()

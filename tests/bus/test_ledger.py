@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bus.ledger import Ledger, Selection, State, in_order
 from bus.letters import Letter
@@ -16,7 +17,9 @@ from schemas.bus_events import OperatorAct, OperatorActed
 from tests.bus.test_letters import FAILURE, NOW, RECORD, letter
 
 LETTERS = [
-    letter(replace(RECORD, offset=n, partition=n % 3, topic=f"portal.note.written.v{1 + n % 2}"), group="gh"[n % 2])
+    letter(
+        structs.replace(RECORD, offset=n, partition=n % 3, topic=f"portal.note.written.v{1 + n % 2}"), group="gh"[n % 2]
+    )
     for n in range(12)
 ]
 
@@ -99,8 +102,8 @@ def test_all_that_is_given_must_hold_for_a_selected_letter() -> None:
 
 
 def test_the_cause_with_most_open_letters_comes_first_and_its_sample_is_open() -> None:
-    few = [letter(replace(RECORD, offset=n), replace(FAILURE, error="Few")) for n in range(2)]
-    many = [letter(replace(RECORD, offset=9 + n), replace(FAILURE, last=NOW + timedelta(n))) for n in range(3)]
+    few = [letter(structs.replace(RECORD, offset=n), replace(FAILURE, error="Few")) for n in range(2)]
+    many = [letter(structs.replace(RECORD, offset=9 + n), replace(FAILURE, last=NOW + timedelta(n))) for n in range(3)]
     found = ledger(acted(OperatorAct.DROP, 1, [many[2].id]), letters=[*few, *many])
     first, second = found.tallies(found.letters.values())
     assert (first.cause.error, first.counts[State.OPEN], first.sample) in {
@@ -139,8 +142,8 @@ def test_letters_leave_in_the_order_of_their_topic(mixed: list[Letter]) -> None:
 
 def test_a_clock_that_went_back_does_not_turn_the_order_of_a_partition_round() -> None:
     times = [5, 9, 1, 3]
-    back = [letter(replace(RECORD, offset=n, timestamp=at)) for n, at in enumerate(times)]
-    other = letter(replace(RECORD, partition=3, offset=0, timestamp=7))
+    back = [letter(structs.replace(RECORD, offset=n, timestamp=at)) for n, at in enumerate(times)]
+    other = letter(structs.replace(RECORD, partition=3, offset=0, timestamp=7))
     found = in_order([*reversed(back), other])
     assert [one.offset for one in found if one.place == Partition(RECORD.topic, 2)] == [0, 1, 2, 3]
     assert found.index(other) == 1

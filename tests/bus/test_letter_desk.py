@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bus.errors import UsageError
 from bus.letter_desk import _CHUNK_BYTES, ACTIONS, _chunks, _runs
@@ -36,23 +37,23 @@ def test_the_bytes_come_back_in_the_order_asked_for(cluster: MemoryCluster) -> N
 
 
 def test_a_letter_whose_bytes_are_nowhere_has_no_record(cluster: MemoryCluster) -> None:
-    gone = letter(replace(_large(), topic="justice.gone.away.v1"), DECODE)
-    beyond = letter(replace(_large(), topic=TOPIC, partition=99), DECODE)
-    late = letter(replace(_large(), topic=TOPIC, partition=0), DECODE)
+    gone = letter(structs.replace(_large(), topic="justice.gone.away.v1"), DECODE)
+    beyond = letter(structs.replace(_large(), topic=TOPIC, partition=99), DECODE)
+    late = letter(structs.replace(_large(), topic=TOPIC, partition=0), DECODE)
     assert [record for _, record in desk_on(cluster).records([gone, beyond, late])] == [None, None, None]
 
 
 def test_another_record_at_the_place_of_one_that_is_gone_is_not_taken_for_it(cluster: MemoryCluster) -> None:
     fill(cluster, 1)
     (there,) = cluster.logs[Partition(TOPIC, 0)]
-    left = replace(_large(), topic=TOPIC, partition=0, offset=0, timestamp=there.timestamp)
-    before = replace(left, timestamp=there.timestamp - 1)  # its topic was deleted and made again
+    left = structs.replace(_large(), topic=TOPIC, partition=0, offset=0, timestamp=there.timestamp)
+    before = structs.replace(left, timestamp=there.timestamp - 1)  # its topic was deleted and made again
     found = desk_on(cluster).records([letter(left, DECODE), letter(before, DECODE)])
     assert [record for _, record in found] == [there, None]
 
 
 def _large() -> Record:
-    return replace(RECORD, value=b"x" * 960_000)
+    return structs.replace(RECORD, value=b"x" * 960_000)
 
 
 def test_foreign_records_are_named_on_both_topics(cluster: MemoryCluster) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
 from bus.letter_opening import Verdict, entry_of, judge, look, stuck
 from bus.letters import Letter
@@ -35,9 +34,9 @@ def test_a_fault_that_is_gone_passes_and_one_that_is_not_fails_again_and_says_wh
     found = verdict(letter(BAD, DECODE), BAD)
     assert (found.outcome, found.stage) == ("fails", "decode")
     assert "request.created" in found.reason
-    headless = replace(GOOD, headers=())
+    headless = structs.replace(GOOD, headers=())
     assert verdict(letter(headless, DECODE), headless).stage == "envelope"
-    unknown = replace(GOOD, topic="portal.never.heard.v1")
+    unknown = structs.replace(GOOD, topic="portal.never.heard.v1")
     assert verdict(letter(unknown, DECODE), unknown).stage in {"type", "envelope"}
 
 
@@ -48,7 +47,7 @@ def test_what_opened_before_opens_again_and_others_decide(stage: str, who: str) 
 
 
 def test_what_a_workflow_listens_to_is_not_promised() -> None:
-    there = replace(GOOD, partition=partition_for(b"case-1", 6))
+    there = structs.replace(GOOD, partition=partition_for(b"case-1", 6))
     one = letter(there, failure("type", DECODE.kind, "NotListened"))
     assert verdict(one, there, case_partitions=6).outcome == "opens"
     assert verdict(one, there).outcome == "passes"
@@ -56,21 +55,21 @@ def test_what_a_workflow_listens_to_is_not_promised() -> None:
 
 def test_a_workflow_asks_for_the_case_and_its_partition_too() -> None:
     right = partition_for(b"case-1", 6)
-    there, elsewhere = replace(GOOD, partition=right), replace(GOOD, partition=(right + 1) % 6)
+    there, elsewhere = structs.replace(GOOD, partition=right), structs.replace(GOOD, partition=(right + 1) % 6)
     assert verdict(letter(there, DECODE), there, case_partitions=6).outcome == "passes"
     found = verdict(letter(elsewhere, DECODE), elsewhere, case_partitions=6)
     assert "another partition" in found.reason
-    keyed = replace(there, key=b"another")
+    keyed = structs.replace(there, key=b"another")
     assert verdict(letter(keyed, DECODE), keyed, case_partitions=6).outcome == "fails"
     assert verdict(letter(keyed, DECODE), keyed).outcome == "passes"
 
 
 def test_what_can_never_be_given_back_says_why() -> None:
     raw = Unreadable(b"raw", reason="crc", scope="batch", first=1, last=9)
-    batch = letter(replace(GOOD, key=None, value=raw, headers=()), DECODE)
+    batch = letter(structs.replace(GOOD, key=None, value=raw, headers=()), DECODE)
     assert "parse" in (stuck(batch, GOOD) or "")
     assert "no longer" in (stuck(letter(GOOD), None) or "")
-    large = replace(GOOD, value=b"x" * 949_900, headers=())
+    large = structs.replace(GOOD, value=b"x" * 949_900, headers=())
     assert "too large" in (stuck(letter(large), large) or "")
     assert stuck(letter(GOOD), GOOD) is None
     assert verdict(letter(GOOD), None).outcome == "stuck"
@@ -92,6 +91,6 @@ def test_a_close_look_names_field_and_byte_and_survives_what_has_no_contract() -
     assert found.verdict.outcome == "fails"
     good = look(letter(GOOD, DECODE), GOOD, catalogue=CATALOGUE, codec=CODEC, writers={})
     assert (good.fault, good.verdict.outcome) == (None, "passes")
-    for other in (replace(GOOD, topic="portal.never.heard.v1"), replace(GOOD, value=None)):
+    for other in (structs.replace(GOOD, topic="portal.never.heard.v1"), structs.replace(GOOD, value=None)):
         assert look(letter(other), other, catalogue=CATALOGUE, codec=CODEC, writers={}).spots == ()
     assert look(letter(GOOD), None, catalogue=CATALOGUE, codec=CODEC, writers={}).fault is None

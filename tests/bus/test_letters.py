@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bus.letters import Cause, Letter, NotALetter, as_json, letter_of, original, remedy, split
 from bus.message import Headers, Outgoing, Partition, Record, Unreadable
@@ -65,14 +66,14 @@ def test_a_letter_gives_back_the_record_and_the_failure_as_they_were(
 
 def test_a_letter_of_the_time_before_ids_has_the_same_id() -> None:
     now = stored(dead_record(RECORD, FAILURE, group="g"))
-    before = replace(now, headers=tuple(h for h in now.headers if h[0] != "dead_id"))
+    before = structs.replace(now, headers=tuple(h for h in now.headers if h[0] != "dead_id"))
     assert letter_of(before, group="g").id == letter_of(now, group="g").id
     assert original(letter_of(before, group="g"), before) == RECORD
 
 
 def test_headers_of_a_letter_inside_a_letter_stay_the_original_s() -> None:
     inner = dead_record(RECORD, FAILURE, group="other")
-    record = replace(RECORD, headers=inner.headers)
+    record = structs.replace(RECORD, headers=inner.headers)
     there = stored(dead_record(record, FAILURE, group="g"))
     assert original(letter_of(there, group="g"), there).headers == inner.headers
 
@@ -102,24 +103,26 @@ def test_what_is_no_letter_says_why(change, said: str) -> None:  # type: ignore[
 
 
 def test_bytes_left_out_and_bytes_no_client_parsed_are_told() -> None:
-    large = letter(replace(RECORD, value=b"x" * 960_000))
+    large = letter(structs.replace(RECORD, value=b"x" * 960_000))
     assert large.left_out is not None
     assert large.left_out > 960_000
     assert large.size < 100
     raw = Unreadable(b"raw", reason="crc", scope="batch", first=40, last=49)
-    batch = letter(replace(RECORD, key=None, value=raw, headers=()), replace(FAILURE, stage="batch", error="crc"))
+    batch = letter(
+        structs.replace(RECORD, key=None, value=raw, headers=()), replace(FAILURE, stage="batch", error="crc")
+    )
     assert batch.span == (40, 49)
 
 
 def test_the_case_is_the_header_s_else_the_key_s_and_never_bytes_that_are_no_text() -> None:
-    assert letter(replace(RECORD, headers=(("ce_correlationid", b"case-9"),))).case == "case-9"
+    assert letter(structs.replace(RECORD, headers=(("ce_correlationid", b"case-9"),))).case == "case-9"
     assert letter().case == "c-1"
-    assert letter(replace(RECORD, key=b"\xff")).case is None
-    assert letter(replace(RECORD, key=None)).case is None
+    assert letter(structs.replace(RECORD, key=b"\xff")).case is None
+    assert letter(structs.replace(RECORD, key=None)).case is None
 
 
 def test_one_fault_is_one_cause_in_each_group() -> None:
-    ids = {letter(replace(RECORD, offset=n)).cause.id for n in range(5)}
+    ids = {letter(structs.replace(RECORD, offset=n)).cause.id for n in range(5)}
     assert len(ids) == 1
     others = {letter(group="h").cause.id, letter(failure=replace(FAILURE, error="Other")).cause.id}
     assert len(ids | others) == 3
@@ -149,7 +152,7 @@ def test_each_cause_has_a_remedy(stage: str, kind: Kind) -> None:
 
 
 def test_nothing_of_the_payload_is_in_what_machines_are_told() -> None:
-    told = as_json(letter(replace(RECORD, value=b"SYN-SECRET")))
+    told = as_json(letter(structs.replace(RECORD, value=b"SYN-SECRET")))
     assert "SYN-SECRET" not in str(told)
     assert told["id"] == letter().id
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from bus.errors import Refused
 from bus.message import Outgoing, Record
@@ -125,7 +126,7 @@ def test_a_row_of_a_newer_version_is_refused_not_taken_for_damage() -> None:
 
 
 def test_a_header_s_name_that_is_no_text_is_damage() -> None:
-    entry = replace(ENTRY, record=replace(RECORD, headers=(("name", b"v"),)))
+    entry = replace(ENTRY, record=structs.replace(RECORD, headers=(("name", b"v"),)))
     with pytest.raises(Damaged, match="name"):
         unpack(pack(entry).replace(b"name", b"n\xffme"))
 
@@ -133,7 +134,7 @@ def test_a_header_s_name_that_is_no_text_is_damage() -> None:
 @given(size=st.sampled_from([10, 940_000, 949_900, 950_000, 999_000]), header=st.sampled_from([0, 1_500]))
 def test_what_fits_is_taken_by_every_producer(size: int, header: int) -> None:
     headers = tuple(("name", b"v") for _ in range(header))
-    entry = replace(ENTRY, record=replace(RECORD, value=b"v" * size, headers=headers))
+    entry = replace(ENTRY, record=structs.replace(RECORD, value=b"v" * size, headers=headers))
     assert fits(entry) == (size <= 940_000 and not (size > 10 and header))
     if fits(entry):
         check_sizes([Outgoing(entry_key(entry), pack(entry))])

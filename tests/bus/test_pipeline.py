@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from bus.errors import Refused, Unreachable
 from bus.message import Message, Outgoing, Partition, Record, Unreadable, UnreadableRecord
@@ -76,7 +76,7 @@ def test_what_no_client_could_parse_is_a_letter_of_its_reason_and_an_alarm_with_
     value = Unreadable(b"secret", reason="header-key", scope="batch", first=3, last=7)
     desk = Desk(UnreadableRecord(value))
     with caplog.at_level(logging.ERROR):
-        assert desk.pipeline.begin(replace(RECORD, offset=7, key=None, value=value, headers=())) is None
+        assert desk.pipeline.begin(structs.replace(RECORD, offset=7, key=None, value=value, headers=())) is None
     told = dict(desk.letters[0].headers)
     assert (told["dead_stage"], told["dead_error"], told["dead_kind"]) == (b"batch", b"header-key", b"invalid")
     assert "batch of offsets 3 to 7 is a dead letter on g.dead: header-key" in caplog.text
@@ -142,7 +142,10 @@ def test_where_order_does_not_matter_a_bug_is_tried_alone_ever_later_and_at_last
 
 
 def test_a_record_without_a_key_has_no_order_so_it_waits_alone() -> None:
-    desk = Desk(replace(message(), record=replace(RECORD, key=None)), policy=Policy(retry=RetryPolicy(attempts=1)))
+    desk = Desk(
+        structs.replace(message(), record=structs.replace(RECORD, key=None)),
+        policy=Policy(retry=RetryPolicy(attempts=1)),
+    )
     verdict = desk.pipeline.judge(begun(desk), ValueError())
     assert isinstance(verdict, Park)
     assert verdict.mode is Mode.ALONE

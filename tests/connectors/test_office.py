@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
 from unittest.mock import patch
 
 import pytest
+from msgspec import structs
 
 from bus.errors import Refused
 from bus.message import Message, Outgoing, Partition, Record
@@ -139,7 +139,7 @@ def test_an_event_whose_case_no_answer_can_carry_is_a_dead_letter_and_stops_noth
     cluster: MemoryCluster, case: str | None, stage: bytes
 ) -> None:
     good = next(r for place, log in cluster.logs.items() if place.topic == REGISTERED for r in log)
-    envelope = replace(from_headers(good.headers), id="hostile", correlationid=case)
+    envelope = structs.replace(from_headers(good.headers), id="hostile", correlationid=case)
     cluster.store(Partition(REGISTERED, 0), [Outgoing(good.key, good.value, tuple(to_headers(envelope)))])
     assert serve(cluster, IdOffice()) == Counts(handled=5, published=4)
     assert handled(cluster, GROUP) == 6

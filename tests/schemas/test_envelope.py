@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from schemas.envelope import (
     MAX_ATTRIBUTE,
@@ -148,7 +148,7 @@ def test_an_attribute_too_long_to_be_repeated_in_an_answer_is_refused_both_ways(
     fits = Envelope(id="x" * MAX_ATTRIBUTE, source="/agencies/a", type="t", time=datetime(2026, 1, 5, tzinfo=UTC))
     assert from_headers(to_headers(fits)) == fits
     with pytest.raises(EnvelopeRefused, match="ce_id: is longer"):
-        to_headers(replace(fits, id=long))
+        to_headers(structs.replace(fits, id=long))
     headers = [(name, long.encode() if name == "ce_id" else raw) for name, raw in to_headers(fits)]
     with pytest.raises(EnvelopeRefused, match="ce_id: is longer"):
         from_headers(headers)
