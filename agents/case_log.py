@@ -16,9 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 from msgspec import Struct
-from pydantic import ConfigDict, TypeAdapter
-from pydantic_core import to_json
 
 from agents import case as cases
 from agents.case import Case, CaseDamaged
@@ -36,16 +35,14 @@ _HEAD = struct.Struct(">BBq")
 _CASE, _MARKER = 0, 1
 _LENGTH = struct.Struct(">I")
 _NEVER = -1
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Row = tuple[bytes, bytes | None]
 
 
-_STRICT = ConfigDict(strict=True)
-_MARKED: TypeAdapter[tuple[str, list[str]]] = TypeAdapter(tuple[str, list[str]], config=_STRICT)
-_PENDING: TypeAdapter[list[tuple[Any, ...]]] = TypeAdapter(
-    list[tuple[str, str, str, str, dict[str, Any], int, str | None]], config=_STRICT
-)
-_POSITIONS: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, int | dict[str, int]], config=_STRICT)
+_MARKED = msgspec.json.Decoder(tuple[str, list[str]])
+_PENDING = msgspec.json.Decoder(list[tuple[str, str, str, str, dict[str, Any], int, str | None]])
+_POSITIONS: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, int | dict[str, int]])
 
 
 class CaseLog(Protocol):
@@ -115,17 +112,16 @@ class Positions:
 def pack(entry: Stored | Marker) -> bytes:
     """The value bytes of a case or marker."""
     if isinstance(entry, Marker):
-        return _HEAD.pack(FORMAT, _MARKER, entry.expires) + to_json([entry.graph, entry.applied])
+        return _HEAD.pack(FORMAT, _MARKER, entry.expires) + msgspec.json.encode((entry.graph, entry.applied))
     due = cases.next_due(entry.case)
     body = cases.to_bytes(entry.case)
     version = CHAPTERED if entry.case.chapters else FORMAT
-    emits = [[e.id, e.topic, e.step, e.agency, e.data, e.at, e.caused_by] for e in entry.pending]
     return b"".join(
         (
             _HEAD.pack(version, _CASE, _NEVER if due is None else due),
             _LENGTH.pack(len(body)),
             body,
-            to_json(emits) if emits else b"[]",
+            msgspec.json.encode(entry.pending),
         )
     )
 
@@ -145,16 +141,16 @@ def unpack(value: bytes, chapters: Sequence[bytes] | None = ()) -> Stored | Mark
         raise _unreadable(value)
     try:
         if kind == _MARKER:
-            graph, applied = _MARKED.validate_json(value[_HEAD.size :])
+            graph, applied = _MARKED.decode(value[_HEAD.size :])
             return Marker(graph, tuple(applied), due)
         (length,) = _LENGTH.unpack_from(value, _HEAD.size)
         start = _HEAD.size + _LENGTH.size
         past = None if chapters is None else [cases.chapter_from_bytes(chapter) for chapter in chapters]
         case = cases.from_bytes(value[start : start + length], past)
-        emits = _PENDING.validate_json(value[start + length :])
+        emits = _PENDING.decode(value[start + length :])
     except CaseDamaged as error:
         raise Damaged(error.message, remedy=error.remedy) from None
-    except (ValueError, struct.error):
+    except (*_UNREADABLE, struct.error):
         raise _unreadable(value) from None
     return Stored(case, tuple(Emit(*fields) for fields in emits))
 
@@ -218,14 +214,14 @@ def pack_positions(positions: Positions) -> bytes:
     said: dict[str, object] = {"v": FORMAT, "inputs": positions.inputs, "rows": positions.rows}
     if positions.settled:
         said["settled"] = {key.hex(): 1 for key in positions.settled}
-    return to_json(said)
+    return msgspec.json.encode(said)
 
 
 def unpack_positions(value: bytes) -> Positions:
     """Read `pack_positions`' bytes. Raises Damaged."""
     try:
-        data = _POSITIONS.validate_json(value)
-    except ValueError:
+        data = _POSITIONS.decode(value)
+    except _UNREADABLE:
         data = {}
     inputs, rows, settled = data.get("inputs"), data.get("rows"), data.get("settled", {})
     damaged = Damaged("positions record cannot be read.", remedy="Restore the topic; do not skip.")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from msgspec import structs
 
 from agents import case_log, rebuild
 from agents.case import Case
@@ -62,7 +63,7 @@ def entries(world: World) -> dict[str, object]:
 
 
 def told(case: Case, output: str) -> object:
-    trail = [m._replace(partition=-1, offset=-1) if m.topic == output else m for m in case.trail]
+    trail = [structs.replace(m, partition=-1, offset=-1) if m.topic == output else m for m in case.trail]
     return case.id, case.transitions, dict(case.active), dict(case.values), sorted(case.applied), trail
 
 

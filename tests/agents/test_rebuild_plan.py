@@ -51,7 +51,9 @@ def entries(world: World) -> dict[str, Any]:
             if isinstance(entry, Marker):
                 found[case_id] = ("marker", entry.graph, sorted(entry.applied))
             elif isinstance(entry, Stored):
-                trail = [m._replace(partition=-1, offset=-1) if m.topic == REQUEST else m for m in entry.case.trail]
+                trail = [
+                    structs.replace(m, partition=-1, offset=-1) if m.topic == REQUEST else m for m in entry.case.trail
+                ]
                 found[case_id] = cases.to_bytes(replace(entry.case, trail=trail))
     return found
 
