@@ -26,7 +26,7 @@ CHAPTERED = 3
 """Version of the bytes of a case with chapters; one without has those of version 0.1.0. 2 is of parked rows."""
 
 CHAPTER = 8
-"""How many places of the trail are closed off at once; twice as many stay open, for outputs not yet acknowledged.
+"""How many places of the trail are closed off at once; as many stay open, or more, for outputs not yet acknowledged.
 
 At 32 an event of a long case wrote 9,000 bytes to the case log, at 16 5,000, at 8 3,000 (`python -m tests.bench --only
 growth`). A reader refuses chapters of another length.
@@ -175,7 +175,7 @@ def close_chapters(case: Case, waiting: int) -> None:
         case: it.
         waiting: how many events it put out last are not acknowledged yet: their marks still change.
     """
-    while len(case.trail) > 3 * CHAPTER and sum(bool(mark.id) for mark in case.trail[CHAPTER:]) >= waiting:
+    while len(case.trail) > 2 * CHAPTER and sum(bool(mark.id) for mark in case.trail[CHAPTER:]) >= waiting:
         done = len(case.applied) * CHAPTER // len(case.trail)
         case.chapters += (Chapter(dict.fromkeys(case.applied[:done]), tuple(case.trail[:CHAPTER])),)
         case.applied = case.applied[done:]

@@ -31,7 +31,7 @@ from agents.graph import (
     Wait,
 )
 from agents.graph import Emit as EmitNode
-from schemas.envelope import format_time, from_us
+from schemas.envelope import format_us
 
 CASE_BINDING = "case"
 DEADLINE_BINDING = "deadline"
@@ -158,7 +158,7 @@ def _open(graph: Graph, arrival: Arrival) -> tuple[Case, tuple[Emit, ...]]:
     case.trail.append(Mark(graph.opening, arrival.topic, arrival.partition, arrival.offset, now))
     case.values[graph.opening] = _timed(arrival.values, now) if graph.keeps_opening_time else arrival.values
     if graph.keeps_case:
-        case.values[CASE_BINDING] = {"id": case.id, "opened": format_time(from_us(now))}
+        case.values[CASE_BINDING] = {"id": case.id, "opened": format_us(now)}
     draft = _Draft(graph, case)
     draft.begin(now, arrival.event_id)
     moment = graph.due(case.values, now) if graph.due is not None else None
@@ -191,7 +191,7 @@ def _fits(case: Case, node: Listen, event: Arrival | Early) -> bool:
 
 def _timed(values: Mapping[str, Json], at: int) -> Mapping[str, Json]:
     """The fields with the event's time beside them, unless the contract has a field of that name."""
-    return {TIME_FIELD: format_time(from_us(at)), **values}
+    return {TIME_FIELD: format_us(at), **values}
 
 
 def _next_timer(case: Case, limit: int) -> tuple[int, str] | None:
@@ -268,7 +268,7 @@ class _Draft:
     def run_late(self, address: int, moment: int) -> None:
         """Run what a passed deadline does; its expressions see the due time as ``deadline.due``."""
         if address != NOWHERE:
-            self.run(address, {**self.case.values, DEADLINE_BINDING: {"due": format_time(from_us(moment))}})
+            self.run(address, {**self.case.values, DEADLINE_BINDING: {"due": format_us(moment)}})
 
     def run(self, address: int, scope: Values | None = None) -> None:
         """Go on from `address` until every path waits or ends. Branches run in the order written."""

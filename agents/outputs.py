@@ -28,7 +28,7 @@ from bus.publish import SCHEMA_PREFIX
 from bus.transport.rules import check_size, record_bytes
 from schemas.catalogue import Catalogue
 from schemas.codec import Codec
-from schemas.envelope import SOURCE_PREFIX, Envelope, from_us, to_headers
+from schemas.envelope import SOURCE_PREFIX, Letterhead
 from schemas.errors import SchemaSideError
 from schemas.event import Event
 
@@ -69,6 +69,7 @@ class Outputs:
         self._partitions = partitions
         self.told = parked_topic(group)  # where operators' commands and redriven letters for this group come from
         self.letters = 0  # dead letters written by this process
+        self._letterheads: dict[tuple[str, str], Letterhead] = {}  # by topic and agency
         self._built: dict[str, bytes] = {}  # values of checked outputs until they are sent, by event id
 
     def check(self, emits: Iterable[Emit]) -> None:
@@ -177,14 +178,18 @@ class Outputs:
             raise Refused(f"step {emit.step} cannot emit {emit.topic}: {field}: {fault['msg']}", field=field) from None
 
     def _outgoing(self, key: bytes, case_id: str, emit: Emit) -> Outgoing:
-        envelope = Envelope(
-            id=emit.id,
-            source=f"{SOURCE_PREFIX}{emit.agency}/workflows/{self._process}",
-            type=emit.topic,
-            time=from_us(emit.at),
-            correlationid=case_id,
-            causationid=emit.caused_by,
-            dataschema=f"{SCHEMA_PREFIX}{self._codec.schema_id(self._catalogue.topic(emit.topic).model)}",
-        )
+        letterhead = self._letterheads.get((emit.topic, emit.agency)) or self._letterhead(emit.topic, emit.agency)
         value = self._built.pop(emit.id, None)  # None: recovered from the log, checked by the worker before
-        return Outgoing(key, self._value(emit) if value is None else value, tuple(to_headers(envelope)))
+        return Outgoing(
+            key,
+            self._value(emit) if value is None else value,
+            letterhead.headers(id=emit.id, at=emit.at, case=case_id, cause=emit.caused_by),
+        )
+
+    def _letterhead(self, topic: str, agency: str) -> Letterhead:
+        found = self._letterheads[topic, agency] = Letterhead(
+            source=f"{SOURCE_PREFIX}{agency}/workflows/{self._process}",
+            type=topic,
+            dataschema=f"{SCHEMA_PREFIX}{self._codec.schema_id(self._catalogue.topic(topic).model)}",
+        )
+        return found

@@ -69,7 +69,7 @@ def long_case(events: int, *, early: int) -> Case:
 @given(st.integers(0, 400), st.integers(0, 400), st.booleans())
 def test_closing_chapters_loses_no_event_and_takes_each_once(events: int, early: int, taken: bool) -> None:
     case = long_case(events, early=early)
-    assert len(case.trail) <= 3 * CHAPTER
+    assert len(case.trail) <= 2 * CHAPTER
     if taken and case.early:
         cases.take_early(case, case.early.pop(), "later")
     trail = cases.whole_trail(case)
