@@ -35,7 +35,10 @@ from schemas.event import Event
 _HEADERS = 4_096  # bytes that key and headers of an event stay below
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
+_AT_ONCE = 100  # events built between two looks at the loop, where other work is under way meanwhile
+
 Places = dict[str, tuple[int, int]]  # event id -> (partition, offset)
+Ready = dict[Partition, tuple[list[str], list[Outgoing]]]  # event ids and records, in order
 
 
 class Outputs:
@@ -95,23 +98,29 @@ class Outputs:
         """Drop what was checked and may not be sent: another worker takes over, or a smaller decision follows."""
         self._built.clear()
 
-    async def send(self, emits: Sequence[tuple[str, Emit]]) -> Places:
-        """Send events, given with their case ids, order kept per case and topic; return where each one stands.
+    async def prepare(self, emits: Sequence[tuple[str, Emit]]) -> Ready:
+        """Build the records of events, given with their case ids; the decision behind them may be on its way.
 
         Raises:
-            Refused: the broker does not take one. Unreachable: it does not say how many partitions a topic has.
+            Refused: there is no such topic. Unreachable: no broker says how many partitions a topic has.
         """
-        batches: dict[Partition, tuple[list[str], list[Outgoing]]] = {}
+        ready: Ready = {}
         counts = {topic: await self._producer.partitions(topic) for topic in {emit.topic for _, emit in emits}}
-        for case_id, emit in emits:
+        for number, (case_id, emit) in enumerate(emits):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             key = case_id.encode()
             place = Partition(emit.topic, partition_for(key, counts[emit.topic]))
-            ids, records = batches.setdefault(place, ([], []))
+            ids, records = ready.get(place) or ready.setdefault(place, ([], []))
             ids.append(emit.id)
             records.append(self._outgoing(key, case_id, emit))
+        return ready
+
+    async def send(self, ready: Ready) -> Places:
+        """Send events, order kept per case and topic; return where each one stands. Raises Refused."""
         places: Places = {}
-        firsts = await self._append({partition: records for partition, (_, records) in batches.items()})
-        for partition, (ids, _) in batches.items():
+        firsts = await self._append({partition: records for partition, (_, records) in ready.items()})
+        for partition, (ids, _) in ready.items():
             for index, event_id in enumerate(ids):
                 places[event_id] = (partition.number, firsts[partition] + index)
         return places

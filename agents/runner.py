@@ -2,7 +2,8 @@
 
 For each unit: (1) take the records that are in time order and step their cases, in memory and pure; (2) wait for the
 outputs of the unit before; (3) append per case partition one fenced batch with the changed cases and the input
-positions; (4) keep the result and start sending its outputs, while the next unit is being stepped. A crash anywhere
+positions, building the outputs meanwhile; (4) keep the result and start sending its outputs, while the next unit is
+being stepped. A crash anywhere
 repeats from the last batch: positions and applied ids refuse what was taken, deterministic ids make a repeated output
 the same event. The traps it avoids: an output that leaves before its decision is durable (topics interleave otherwise
 after a crash); a dead letter lost between batch and send (it is stored first, a repeat carries the same position).
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
@@ -26,7 +27,7 @@ from agents.decision import place as place_of
 from agents.graph import Graph
 from agents.intake import Intake
 from agents.machine import Emit
-from agents.outputs import Outputs, Places
+from agents.outputs import Outputs, Places, Ready
 from agents.parked import GRACE_MS, TIMER
 from agents.shelf import Entry, Shelf
 from agents.unit import Fetched, Lane, Merge
@@ -38,6 +39,7 @@ from schemas.envelope import to_us
 _log = logging.getLogger(__name__)
 TAKE = 500  # pieces of work of one case partition decided at once; bounds a batch and the latency behind it
 _AT_ONCE = 4  # partitions taken over side by side: while one waits for a broker, another is read
+_HAND_OVER = 8  # turns of the loop until the client has written what it was given: deciding holds the loop for long
 _MOST_TRIES = 2  # of work that is too large alone: then its case is parked, then its event is a dead letter
 QUIET_US = 1_000_000
 UNIT_S = 20.0  # a unit that hangs ends the process before the group's rebalance timeout of 30 s does worse (F20)
@@ -129,7 +131,7 @@ class Runner:
         self._covered = dict(seeks)
         self._confirmed = dict(seeks)
         self._stored_at = to_us(self._clock.now())
-        self._start_sending()
+        await self._start_sending(await self._outputs.prepare(_emits(self._sent.values())))
         return seeks
 
     async def _recovered(
@@ -272,15 +274,24 @@ class Runner:
             else:
                 self._shrink(number, decision)
         await self._outputs.dead([letter for decision in kept.values() for letter in decision.dead])
-        if batches:
-            await self._log.append(batches)
+        ready = await self._append(batches, _emits(_stored(decision) for decision in kept.values()))
         for number, decision in kept.items():
             self._install(number, decision, batches[number])
-        self._start_sending()
+        await self._start_sending(ready)
         if len(kept) < len(decisions):
             return False
         self._rules.too_large.clear()
         return True
+
+    async def _append(self, batches: Mapping[int, Sequence[Row]], emits: Sequence[tuple[str, Emit]]) -> Ready:
+        """Append the batches; meanwhile, build what may leave once they are stored."""
+        appending = asyncio.create_task(self._log.append(batches))
+        try:
+            ready = await self._outputs.prepare(emits)
+            await appending
+        finally:
+            appending.cancel()
+        return ready
 
     def _rows(self, number: int, decision: Decision) -> list[Row]:
         """The rows of one batch, its positions last."""
@@ -345,22 +356,20 @@ class Runner:
             _log.error("case %s is parked: %s (stage %s)", alarm.case, alarm.error, alarm.stage)
         shelf.positions = dict(self._merge.lanes[number].positions)
         self._covered.update({Partition(topic, number): offset for topic, offset in shelf.positions.items()})
-        self._sent[number] = {c: e for c, e in decision.changes.items() if isinstance(e, Stored)}
+        self._sent[number] = _stored(decision)
         self._settled[number] = decision.settled
         self._stored_at = to_us(self._clock.now())
 
-    def _start_sending(self) -> None:
-        emits = [(c, emit) for sent in self._sent.values() for c, entry in sent.items() for emit in entry.pending]
+    async def _start_sending(self, ready: Ready) -> None:
         closed = {n: [e for e in sent.values() if e.case.closed] for n, sent in self._sent.items()}
-        self._sending = asyncio.create_task(self._send(emits, closed, dict(self._settled)))
+        self._sending = asyncio.create_task(self._send(ready, closed, dict(self._settled)))
+        for _ in range(_HAND_OVER):
+            await asyncio.sleep(0)
 
     async def _send(
-        self,
-        emits: Sequence[tuple[str, Emit]],
-        closed: Mapping[int, Sequence[Stored]],
-        settled: Mapping[int, Sequence[bytes]],
+        self, ready: Ready, closed: Mapping[int, Sequence[Stored]], settled: Mapping[int, Sequence[bytes]]
     ) -> Places:
-        places = await self._outputs.send(emits)
+        places = await self._outputs.send(ready)
         for entries in closed.values():
             for entry in entries:
                 cases.place(entry.case, len(entry.pending), places)
@@ -407,6 +416,14 @@ class Runner:
             self._install(number, decision, batches[number])
         self._sent.clear()
         self._stored_at = 0
+
+
+def _stored(decision: Decision) -> dict[str, Stored]:
+    return {case_id: entry for case_id, entry in decision.changes.items() if isinstance(entry, Stored)}
+
+
+def _emits(sent: Iterable[Mapping[str, Stored]]) -> list[tuple[str, Emit]]:
+    return [(case_id, emit) for entries in sent for case_id, entry in entries.items() for emit in entry.pending]
 
 
 def _positions(inputs: Mapping[str, int], rows: int, settled: Sequence[bytes]) -> Row:

@@ -15,7 +15,7 @@ from agents import case as cases
 from agents.case import Case
 from agents.intake import Dead
 from agents.machine import Emit
-from agents.outputs import Outputs
+from agents.outputs import Outputs, Places
 from bus.errors import Refused
 from bus.message import Outgoing, Partition, Record
 from bus.middleware.dead_letter import place_of
@@ -66,6 +66,10 @@ def outputs(cluster: MemoryCluster) -> Outputs:
     )
 
 
+async def send(it: Outputs, emits: Sequence[tuple[str, Emit]]) -> Places:
+    return await it.send(await it.prepare(emits))
+
+
 def missed(number: int, **data: Any) -> Emit:
     fields = {"process": "birth", "step": f"s{number}", "owner": "justice", "due": "2026-01-05T08:00:00Z", **data}
     return Emit(f"{number:032x}", MISSED, f"s{number}", "bus", fields, to_us(START), "cause-1")
@@ -76,7 +80,7 @@ def stored(cluster: MemoryCluster, topic: str) -> list[Record]:
 
 
 async def test_an_output_says_who_what_when_and_why(cluster: MemoryCluster) -> None:
-    places = await outputs(cluster).send([("birth-1", missed(7))])
+    places = await send(outputs(cluster), [("birth-1", missed(7))])
     (record,) = stored(cluster, MISSED)
     envelope = from_headers(record.headers)
     assert (envelope.id, envelope.source, envelope.type) == (f"{7:032x}", "/agencies/bus/workflows/birth", MISSED)
@@ -92,7 +96,7 @@ async def test_an_output_says_who_what_when_and_why(cluster: MemoryCluster) -> N
 def test_the_order_of_a_case_is_kept_on_its_topic_and_each_place_is_right(told: list[str]) -> None:
     cluster = memory_cluster(MISSED, partitions=PARTITIONS)
     emits = [(case, missed(number)) for number, case in enumerate(told)]
-    places = asyncio.run(outputs(cluster).send(emits))
+    places = asyncio.run(send(outputs(cluster), emits))
     records = stored(cluster, MISSED)
     for case in set(told):
         steps = [decoded(r).step for r in records if r.key == case.encode()]
@@ -101,7 +105,7 @@ def test_the_order_of_a_case_is_kept_on_its_topic_and_each_place_is_right(told: 
 
 
 async def test_nothing_to_send_is_nothing_sent(cluster: MemoryCluster) -> None:
-    assert await outputs(cluster).send([]) == {}
+    assert await send(outputs(cluster), []) == {}
     await outputs(cluster).archive({0: []})
     await outputs(cluster).dead([])
     assert not any(cluster.logs.values())
@@ -109,7 +113,7 @@ async def test_nothing_to_send_is_nothing_sent(cluster: MemoryCluster) -> None:
 
 async def test_it_sends_until_acknowledged_with_growing_pauses(cluster: MemoryCluster, pauses: list[float]) -> None:
     cluster.faults.failing_appends = 8
-    await outputs(cluster).send([("birth-1", missed(1))])
+    await send(outputs(cluster), [("birth-1", missed(1))])
     assert len(stored(cluster, MISSED)) == 1
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
@@ -118,7 +122,7 @@ async def test_a_lost_acknowledgement_repeats_the_same_event_and_tells_the_place
     cluster: MemoryCluster,
 ) -> None:
     cluster.faults.lost_acks = 2
-    places = await outputs(cluster).send([("birth-1", missed(1)), ("birth-1", missed(2))])
+    places = await send(outputs(cluster), [("birth-1", missed(1)), ("birth-1", missed(2))])
     records = stored(cluster, MISSED)
     assert [r.headers for r in records[:2]] * 3 == [r.headers for r in records]
     assert [r.value for r in records[:2]] * 3 == [r.value for r in records]
@@ -128,7 +132,7 @@ async def test_a_lost_acknowledgement_repeats_the_same_event_and_tells_the_place
 async def test_what_the_broker_will_never_take_is_not_tried_again(cluster: MemoryCluster) -> None:
     cluster.admin().delete(MISSED)
     with pytest.raises(Refused):
-        await outputs(cluster).send([("birth-1", missed(1))])
+        await send(outputs(cluster), [("birth-1", missed(1))])
 
 
 @pytest.mark.parametrize(
@@ -156,10 +160,10 @@ async def test_what_was_checked_is_built_once_and_an_unchecked_one_is_built_when
     monkeypatch.setattr(Outputs, "_value", counting)
     it = outputs(cluster)
     it.check([missed(1), missed(2)])
-    await it.send([("c", missed(1))])
+    await send(it, [("c", missed(1))])
     assert built == ["s1", "s2"]
     it.forget()
-    await it.send([("c", missed(2))])
+    await send(it, [("c", missed(2))])
     assert built == ["s1", "s2", "s2"]
 
 
@@ -198,7 +202,7 @@ async def test_partitions_are_sent_side_by_side_not_one_after_the_other(cluster:
 
     it = outputs(cluster)
     it._producer = Slow()  # type: ignore[assignment]  # only what sending needs
-    await it.send([(case, missed(n)) for n, case in enumerate("abcdefgh")])
+    await send(it, [(case, missed(n)) for n, case in enumerate("abcdefgh")])
     assert max(most) == PARTITIONS
 
 
@@ -209,7 +213,7 @@ async def test_the_event_s_agency_is_the_topic_s_owner(cluster: MemoryCluster) -
         agency="portal",
         data={"request_id": "R-1", "kind": "birth_benefit", "subject": "SYN-P-1", "applicant": "SYN-mother"},
     )
-    await outputs(cluster).send([("birth-1", asked)])
+    await send(outputs(cluster), [("birth-1", asked)])
     (record,) = stored(cluster, REQUEST)
     assert from_headers(record.headers).agency == "portal"
 

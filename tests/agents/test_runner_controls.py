@@ -34,7 +34,8 @@ class SendsFirst(Runner):
 
     async def _store(self, decisions: Mapping[int, Decision]) -> bool:
         entries = [e for decision in decisions.values() for e in decision.changes.items()]
-        await self._outputs.send([(c, emit) for c, e in entries if isinstance(e, Stored) for emit in e.pending])
+        emits = [(c, emit) for c, e in entries if isinstance(e, Stored) for emit in e.pending]
+        await self._outputs.send(await self._outputs.prepare(emits))
         return await super()._store(decisions)
 
 

@@ -17,7 +17,7 @@ from agents.case_log import Row
 from agents.decision import Decision
 from agents.intake import Intake
 from agents.kafka_case_log import KafkaCaseLog
-from agents.outputs import Places
+from agents.outputs import Places, Ready
 from agents.runner import Runner
 from agents.supervisor import CHILD
 from bus.cli.main import run
@@ -56,8 +56,8 @@ AHEAD = 1
 _sent: list[asyncio.Task[Places]] = []
 
 
-def _send_and_forget(self: Runner) -> None:
-    _start_sending(self)
+async def _send_and_forget(self: Runner, ready: Ready) -> None:
+    await _start_sending(self, ready)
     assert self._sending is not None
     _sent.append(self._sending)
     self._sending = asyncio.create_task(_nothing(_sent.pop(0) if len(_sent) > AHEAD else None))
