@@ -18,10 +18,10 @@ _BATCH_OVERHEAD = 61  # header of a record batch (format v2)
 
 def record_bytes(record: Outgoing) -> int:
     """An upper bound of the bytes `record` takes in a batch."""
-    size = _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
-    for name, value in record.headers:
-        size += 10 + len(name) * 4 + len(value or b"")  # a header name is UTF-8: up to 4 bytes a character
-    return size
+    headers = record.headers
+    # a header name is UTF-8: up to 4 bytes a character
+    size = 10 * len(headers) + sum([len(name) * 4 + len(value or b"") for name, value in headers])
+    return _RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"") + size
 
 
 def check_sizes(records: Sequence[Outgoing], *, limit: int = BATCH_BYTES) -> None:
