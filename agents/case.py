@@ -137,16 +137,21 @@ class Case:
 
     def has(self, fingerprint: str) -> bool:
         """Whether an event has been taken in."""
-        return fingerprint in self.applied or any(fingerprint in chapter.applied for chapter in self.chapters)
+        if fingerprint in self.applied:
+            return True
+        for chapter in self.chapters:  # noqa: SIM110  # `any` would make a generator for every event
+            if fingerprint in chapter.applied:
+                return True
+        return False
 
 
 def next_due(case: Case) -> int | None:
     """When the next timer of the case falls due, microseconds since 1970; None when none is set."""
-    dues = [wait.due for wait in case.active.values() if wait.due is not None and not wait.fired]
-    whole = case.deadline
-    if whole is not None and whole.due is not None and not whole.fired:
-        dues.append(whole.due)
-    return min(dues, default=None)
+    soonest: int | None = None
+    for wait in (*case.active.values(), case.deadline):
+        if wait is not None and wait.due is not None and not wait.fired and (soonest is None or wait.due < soonest):
+            soonest = wait.due
+    return soonest
 
 
 def copy(case: Case) -> Case:

@@ -32,6 +32,7 @@ CHAPTER = b"!chapter/"  # followed by a case id, a zero byte and a number: a par
 FORMAT = 1
 CHAPTERED = 3  # of a case with chapters, which 0.1.0 must not read without them; 2 is that of parked rows
 _HEAD = struct.Struct(">BBq")
+_DUE = slice(2, 10)
 _CASE, _MARKER = 0, 1
 _LENGTH = struct.Struct(">I")
 _NEVER = -1
@@ -192,6 +193,11 @@ def due_of(value: bytes) -> int | None:
     """The due moment in the head of a packed value, microseconds; None when no timer runs. Raises Damaged."""
     due = _head(value)[1]
     return None if due == _NEVER else due
+
+
+def same_due(one: bytes, other: bytes) -> bool:
+    """Whether two packed values fall due at one moment, without reading it."""
+    return one[_DUE] == other[_DUE]
 
 
 def _head(value: bytes) -> tuple[int, int]:

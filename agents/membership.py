@@ -143,7 +143,7 @@ def known_ends(consumer: Any, wanted: Iterable[Any]) -> dict[Partition, int]:
 
 def from_kafka(
     consumer: Any,
-    found: Mapping[Any, Iterable[Any]],
+    found: Mapping[Any, Iterable[Record]],
     wanted: Iterable[Any],
     fetched_to: Mapping[Partition, int],
 ) -> Fetched:
@@ -151,7 +151,7 @@ def from_kafka(
 
     Args:
         consumer: the aiokafka consumer, for positions and high watermarks.
-        found: what getmany returned.
+        found: what getmany returned, read through the splitter.
         wanted: the topic partitions that were asked for.
         fetched_to: where the fetch before ended, by partition.
 
@@ -176,9 +176,7 @@ def from_kafka(
             seen[partition] = state.timestamp
         got = found.get(tp)
         if got:
-            records[partition] = [
-                Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in got
-            ]
+            records[partition] = list(got)
     return Fetched(records, starts, positions, seen)
 
 

@@ -83,9 +83,10 @@ class Shelf:
             if len(entry.case.chapters) > len(written):
                 self.chapters[case_id] = [*written, *map(cases.chapter_to_bytes, entry.case.chapters[len(written) :])]
             self._touch(case_id, entry)
-        due = case_log.due_of(value)
-        if due is not None and (before is None or due != case_log.due_of(before)):
-            heapq.heappush(self.timers, (due, case_id))
+        if before is None or not case_log.same_due(before, value):
+            due = case_log.due_of(value)
+            if due is not None:
+                heapq.heappush(self.timers, (due, case_id))
 
     def rows(self, case_id: str, entry: Entry | None) -> list[Row]:
         """The rows that store an entry, its own the last; before it new chapters, or tombstones of a case that ended.
@@ -98,11 +99,12 @@ class Shelf:
         found: list[Row] = []
         if isinstance(entry, Stored):
             cases.close_chapters(entry.case, len(entry.pending))
-            for number, chapter in enumerate(entry.case.chapters[written:], written):
-                found.append((case_log.chapter_key(case_id, number), cases.chapter_to_bytes(chapter)))
+            new = entry.case.chapters[written:]
+            found += [(case_log.chapter_key(case_id, n), cases.chapter_to_bytes(c)) for n, c in enumerate(new, written)]
         else:
             found += [(case_log.chapter_key(case_id, number), None) for number in range(written)]
-        return [*found, (case_id.encode(), None if entry is None else case_log.pack(entry))]
+        found.append((case_id.encode(), None if entry is None else case_log.pack(entry)))
+        return found
 
     def _touch(self, case_id: str, entry: Stored) -> None:
         self.hot[case_id] = entry
@@ -131,9 +133,13 @@ class Shelf:
         if due is not None:
             heapq.heappush(self.timers, (due, case_id))
 
+    def any_due(self, moment: int) -> bool:
+        """Whether `due` may have something to give."""
+        return bool(self.timers) and self.timers[0][0] <= moment
+
     def due(self, moment: int) -> Iterator[tuple[int, str]]:
         """(due, id) of entries due at or before `moment` (microseconds), in that order, taken off the heap."""
-        while self.timers and self.timers[0][0] <= moment:
+        while self.any_due(moment):
             due, case_id = heapq.heappop(self.timers)
             value = self.entries.get(case_id)
             if value is not None and case_log.due_of(value) == due:

@@ -132,6 +132,8 @@ class Lane:
 
     def _head(self, now: int, patience_ms: int) -> Record | None:
         heads = [queue[0] for queue in self.queues.values() if queue]
+        if len(heads) == len(self.queues) == 1:
+            return heads[0]
         if not heads:
             self._blocked_since = None
             return None

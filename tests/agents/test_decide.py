@@ -16,6 +16,9 @@ from bus.message import Outgoing, Partition
 from bus.middleware import parking
 from bus.middleware.dead_letter import Failure
 from bus.middleware.retry import Kind
+from schemas.codec import Codec
+from schemas.errors import EventRefused
+from schemas.event import Event
 from tests.agents import births
 from tests.agents.crashes import GRAPH, MISSED, REQUEST, STEPS, Offices, open_cases
 from tests.agents.faults import Faults, parked_rows, redrive, tell, untold
@@ -357,13 +360,20 @@ async def test_a_case_of_a_version_this_worker_was_not_given_is_parked(world: Wo
     assert "birth-2" in open_cases(world)
 
 
-async def test_an_output_too_large_for_its_topic_parks_its_case(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.outputs._HEADERS", 2_000_000)
+async def test_an_output_larger_than_an_event_may_be_parks_its_case(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     births.notify(world, "birth-1")
     births.register(world, "birth-1")
+
+    def too_large(self: Codec, event: Event) -> bytes:
+        raise EventRefused(f"{event.contract}: 300000 bytes")
+
+    monkeypatch.setattr(Codec, "encode", too_large)  # all that comes has been written
     await some_time(world, world.worker())
     (entry,) = [parking.unpack(value) for value in parked_rows(world).values()]
-    assert (entry.failure.stage, entry.failure.error) == ("emit", "record")
+    assert entry.failure.stage == "emit"
+    assert "request.created" in entry.failure.error
 
 
 async def test_a_case_the_archive_has_no_room_for_is_parked_before_it_closes(

@@ -114,7 +114,7 @@ def _watched(stages: Stages) -> Iterator[None]:
         stages.wrap(Outputs, "check", "check outputs"),
         stages.wrap(Outputs, "_outgoing", "output record (envelope, headers)"),
         stages.wrap(Codec, "encode", "encode value"),
-        stages.wrap(Outputs, "_event", "output event (validate)"),
+        stages.wrap(Outputs, "_value", "output event (validate)"),
         stages.wrap(Decider, "_fire", "timers"),
         stages.wrap(case_log, "pack", "pack case"),
         stages.wrap(Lane, "take", "merge"),

@@ -12,13 +12,16 @@ from msgspec import structs
 from schemas.envelope import (
     MAX_ATTRIBUTE,
     Envelope,
+    Letterhead,
     fingerprint,
     format_time,
+    format_us,
     from_headers,
     from_ms,
     parse_time,
     to_headers,
     to_ms,
+    to_us,
 )
 from schemas.errors import EnvelopeRefused
 
@@ -126,6 +129,30 @@ def test_text_order_is_time_order(one: datetime, other: datetime) -> None:
 def test_times_of_any_zone_are_written_in_utc() -> None:
     assert format_time(NOW.astimezone(timezone(timedelta(hours=4)))) == "2026-03-04T05:06:07.890123Z"
     assert parse_time("2026-03-04T09:06:07.890123+04:00") == NOW
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_count_of_microseconds_is_written_as_the_time_it_counts(moment: datetime) -> None:
+    assert format_us(to_us(moment)) == format_time(moment)
+
+
+@given(st.text(min_size=1), st.text(), st.none() | st.text(), st.datetimes(timezones=st.just(UTC)))
+def test_a_letterhead_writes_what_an_envelope_says(event_id: str, case: str, cause: str | None, at: datetime) -> None:
+    source, topic, schema = "/agencies/justice", "justice.birth.registered.v1", "urn:1"
+    letterhead = Letterhead(source=source, type=topic, dataschema=schema)
+    envelope = Envelope(
+        id=event_id, source=source, type=topic, time=at, correlationid=case, causationid=cause, dataschema=schema
+    )
+    written = letterhead.headers(id=event_id, at=to_us(at), case=case, cause=cause)
+    assert written == tuple(to_headers(envelope))
+
+
+@pytest.mark.parametrize("field", ["id", "case", "cause"])
+@pytest.mark.parametrize("bad", ["x" * (MAX_ATTRIBUTE + 1), "\ud800"])
+def test_a_letterhead_refuses_what_an_envelope_may_not_say(field: str, bad: str) -> None:
+    told = {"id": "1", "case": "c", "cause": "2", field: bad}
+    with pytest.raises(EnvelopeRefused):
+        Letterhead(source="/agencies/a", type="t", dataschema="s").headers(at=0, **told)
 
 
 def test_milliseconds_are_rounded_down_also_before_1970() -> None:

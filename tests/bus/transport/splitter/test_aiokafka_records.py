@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from bus.transport.splitter import split
 from bus.transport.splitter.aiokafka_records import SplitFetchResult, SplitPartitionRecords
@@ -36,6 +37,22 @@ def fetched(data: bytes, assignment: Assignment) -> SplitFetchResult:
     records = split.Batches(data)
     part = SplitPartitionRecords(PLACE, records, None, assignment.state.position, None, None, True, 1)
     return SplitFetchResult(PLACE, assignment=assignment, partition_records=part, backoff=0.0)
+
+
+def test_a_record_says_all_that_aiokafka_s_own_would() -> None:
+    records = split.Batches(data := batch([record(0, headers=[(b"h", b"1")]), record(1, key=None, value=None)]))
+    ours = list(SplitPartitionRecords(PLACE, records, None, 0, None, None, True, 1))
+    stock = aiokafka_stock(data, 0).records
+    for name in [f.name for f in fields(ConsumerRecord)]:
+        if name not in {"topic", "partition"}:  # the other reader has a place of its own
+            assert [getattr(row, name) for row in ours] == [getattr(row, name) for row in stock], name
+    assert {(row.topic, row.partition) for row in ours} == {PLACE}
+
+
+def test_who_asked_aiokafka_to_read_values_gets_them_read() -> None:
+    records = split.Batches(good(1))
+    (row,) = SplitPartitionRecords(PLACE, records, None, 0, None, bytes.upper, True, 1)
+    assert (type(row), row.value) == (ConsumerRecord, b"G0")
 
 
 def test_the_log_s_end_bounds_what_a_batch_may_claim() -> None:
