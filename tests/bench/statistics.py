@@ -6,9 +6,12 @@ trap it avoids: a rate over the whole time from start would measure how long a p
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 
 class Void(Exception):
@@ -67,6 +70,11 @@ def rate(stamps_ms: Sequence[int]) -> float:
 def ratios(ours: Sequence[float], peers: Sequence[float]) -> list[float]:
     """Ours over the peer's, round by round: neighbours on the machine slow both sides of one round alike."""
     return [mine / other for mine, other in zip(ours, peers, strict=True)]
+
+
+def shuffled(sides: Sequence[T], number: int) -> list[T]:
+    """The sides in the order of one round, from a fixed seed: each comes after other neighbours, early and late."""
+    return random.Random(number).sample(sides, len(sides))
 
 
 def distinct(ids: Sequence[str], expected: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.statistics import Void, distinct, percentile, rate, ratios, spread
+from tests.bench.statistics import Void, distinct, percentile, rate, ratios, shuffled, spread
 
 
 def test_a_spread_is_the_median_with_the_smallest_and_largest() -> None:
@@ -51,3 +51,11 @@ def test_a_lost_or_doubled_follow_up_voids_the_run(ids: list[str]) -> None:
     distinct(["a", "b"], 2)
     with pytest.raises(Void):
         distinct(ids, 2)
+
+
+def test_each_round_has_all_sides_in_an_order_of_its_own_that_does_not_change() -> None:
+    sides = "abcdefg"
+    rounds = [shuffled(sides, number) for number in range(5)]
+    assert all(sorted(order) == list(sides) for order in rounds)
+    assert len({"".join(order) for order in rounds}) == 5
+    assert rounds == [shuffled(sides, number) for number in range(5)]
