@@ -2,9 +2,10 @@
 
 Called by `bus.core`: through `bus.wiring` by agencies' programs and connectors, through `bus.json_lines` by the
 `publish` command. `publish` returns after the replicated ack or raises; it never only logs. One lane per partition
-drains its queue: nothing waits when idle, batches grow when busy, one append is in flight per partition, so order per
-key holds. The traps it avoids: a lost ack told as a failure, an endless wait in an outage (aiokafka's idempotent
-batches never expire, F69), and a batch whose one bad record spoils its neighbours.
+drains its queue: nothing waits when idle, batches grow when busy, one append is in flight per partition, and events of
+a topic come to their lanes in the order in which they were handed in, so order per key holds. The traps it avoids: a
+lost ack told as a failure, an endless wait in an outage (aiokafka's idempotent batches never expire, F69), a batch
+whose one bad record spoils its neighbours, and a caller that overtakes those who wait for room.
 """
 
 from __future__ import annotations
@@ -75,8 +76,19 @@ class _Lane:
     task: asyncio.Task[None] | None = None
 
 
+@dataclass(slots=True, eq=False)
+class _Door:
+    """The way to the lanes of one topic, taken one at a time and in order; `waiting` counts who stands before it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+
+
 class Publisher:
     """Publishes the events of one agency. Bound to one event loop; safe for many tasks at once.
+
+    Order per key is that of the calls of `publish`, also of those that wait for room side by side. Calls of
+    `publish_all` that run at the same time take turns: give events of one key to one of them.
 
     Args:
         producer: where records go; started and stopped by the caller.
@@ -104,6 +116,7 @@ class Publisher:
         self._deadline_s = deadline_s
         self._free = queued
         self._room: deque[asyncio.Future[None]] = deque()
+        self._doors: dict[str, _Door] = {}
         self._lanes: dict[Partition, _Lane] = {}
         self._closed = False
 
@@ -185,18 +198,23 @@ class Publisher:
         topic, key, event_id, record = self._compose(said)
         size = record_bytes(record)
         check_size(size, limit=_LANE_BYTES)
+        give_up = _now() + self._deadline_s
         try:
-            count = await self._producer.partitions(topic)
-            if self._free <= 0:
-                await self._wait_for_room()
+            lock = await self._entered(topic, give_up)
+            try:
+                count = await self._producer.partitions(topic)
+                await self._take_room(give_up)
+                self._hand_over(Partition(topic, partition_for(key, count)), event_id, record, call, size)
+            finally:
+                lock.release()
         except BusError as error:
             _hold(call, key, error)
             raise _named(error, event_id) from error
-        self._free -= 1
+
+    def _hand_over(self, partition: Partition, event_id: str, record: Outgoing, call: _Call, size: int) -> None:
         item = _Item(event_id, record, _now() + self._deadline_s, call, len(call.outcomes), size)
         call.outcomes.append(None)
         call.left += 1
-        partition = Partition(topic, partition_for(key, count))
         lane = self._lanes.get(partition)
         if lane is None:
             lane = self._lanes[partition] = _Lane(partition)
@@ -204,20 +222,46 @@ class Publisher:
         if lane.task is None:  # it starts on the loop's next turn: what is published in this turn goes with it
             lane.task = asyncio.create_task(self._drain(lane))
 
-    async def _wait_for_room(self) -> None:
-        """Wait until an earlier event is settled. Raises Unreachable when none is before the deadline."""
-        give_up = _now() + self._deadline_s
-        while self._free <= 0:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._room.append(turn)
-            try:
-                async with asyncio.timeout_at(give_up):
-                    await turn
-            except TimeoutError:
-                raise Unreachable(
-                    f"No room in the queue for {self._deadline_s:g} s; the event was not sent.",
-                    remedy="See whether the broker answers: agencybus status.",
-                ) from None
+    async def _entered(self, topic: str, give_up: float) -> asyncio.Lock:
+        """Pass the door of a topic, after all who came before; the lock to be released. Raises Unreachable."""
+        door = self._doors.get(topic)
+        if door is None:
+            door = self._doors[topic] = _Door()
+        if door.waiting == 0 and not door.lock.locked():
+            await door.lock.acquire()  # at once
+            return door.lock
+        door.waiting += 1
+        try:
+            async with asyncio.timeout_at(give_up):
+                await door.lock.acquire()
+        except TimeoutError:
+            raise self._no_room() from None
+        finally:
+            door.waiting -= 1
+        return door.lock
+
+    async def _take_room(self, give_up: float) -> None:
+        """Take a place in the queue, if need be the one of an earlier event that is settled. Raises Unreachable."""
+        if self._free > 0:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._room.append(turn)
+        try:
+            async with asyncio.timeout_at(give_up):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._give_room()  # it was given one when it could wait no longer
+            if isinstance(error, TimeoutError):
+                raise self._no_room() from None
+            raise
+
+    def _no_room(self) -> Unreachable:
+        return Unreachable(
+            f"No room in the queue for {self._deadline_s:g} s; the event was not sent.",
+            remedy="See whether the broker answers: agencybus status.",
+        )
 
     async def _drain(self, lane: _Lane) -> None:
         """Send the lane's queue in batches, one at a time, until it is empty."""
@@ -281,12 +325,16 @@ class Publisher:
         item.call.outcomes[item.place] = outcome
         _hold(item.call, item.record.key, outcome)
         item.call.settle_one()
-        self._free += 1
-        while self._room and self._free > 0:
+        self._give_room()
+
+    def _give_room(self) -> None:
+        """Hand a place to who has waited longest; nobody else may take it before that one comes to run."""
+        while self._room:
             turn = self._room.popleft()
             if not turn.done():
                 turn.set_result(None)
-                break
+                return
+        self._free += 1
 
 
 def _now() -> float:

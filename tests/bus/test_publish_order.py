@@ -1,0 +1,83 @@
+"""Calls of `publish` that wait side by side, for room or for a topic's metadata, come in the order of their calls."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bus.errors import Unreachable
+from bus.message import Outgoing, Partition, Receipt
+from bus.testing import memory_cluster
+from bus.transport.memory import MemoryCluster, MemoryProducer
+from tests.bus.support import TOPIC, NoteWritten, publisher_on
+
+
+class Slow(MemoryProducer):
+    """Answers after some turns of the loop, now more, now fewer."""
+
+    def __init__(self, cluster: MemoryCluster, dice: random.Random) -> None:
+        super().__init__(cluster)
+        self._dice = dice
+
+    async def _wait(self) -> None:
+        for _ in range(self._dice.choice([0, 0, 1, 5, 20])):
+            await asyncio.sleep(0)
+
+    async def partitions(self, topic: str) -> int:
+        await self._wait()
+        return await super().partitions(topic)
+
+    async def append(self, partition: Partition, records: Sequence[Outgoing]) -> int:
+        await self._wait()
+        return await super().append(partition, records)
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32), queued=st.integers(1, 6), given_up=st.booleans())
+def test_calls_side_by_side_keep_their_order_however_long_each_waits(seed: int, queued: int, given_up: bool) -> None:
+    asyncio.run(_side_by_side(random.Random(seed), queued, given_up=given_up))
+
+
+async def _side_by_side(dice: random.Random, queued: int, *, given_up: bool) -> None:
+    cluster = memory_cluster(TOPIC)
+    async with publisher_on(cluster, queued=queued) as publisher:
+        publisher._producer = Slow(cluster, dice)
+        tasks: list[asyncio.Task[Receipt]] = []
+        for number in range(40):
+            event = NoteWritten(text=f"{number:03}")
+            tasks.append(asyncio.create_task(publisher.publish(event, case=f"c{dice.randrange(3)}")))
+            for _ in range(dice.choice([0, 0, 0, 1, 3])):
+                await asyncio.sleep(0)
+            if given_up and dice.random() < 0.2:
+                dice.choice(tasks).cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert given_up or all(isinstance(one, Receipt) for one in done)
+        await publisher.close()
+        assert (publisher._free, len(publisher._room)) == (queued, 0)  # nobody keeps a place for good
+    for log in cluster.logs.values():
+        by_case: dict[bytes | None, list[bytes | None]] = {}
+        for record in log:
+            by_case.setdefault(record.key, []).append(record.value)
+        assert all(values == sorted(values, key=str) for values in by_case.values())
+
+
+async def test_all_who_wait_before_a_silent_broker_end_with_the_deadline_and_not_one_after_the_other() -> None:
+    cluster = memory_cluster(TOPIC)
+    cluster.faults.held = asyncio.Event()
+    async with publisher_on(cluster, queued=1, deadline_s=0.2) as publisher, asyncio.timeout(4):
+        calls = (publisher.publish(NoteWritten(text=str(n)), case="c") for n in range(60))
+        done = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(one, Unreachable) for one in done) >= 59
+
+
+async def test_a_topic_whose_metadata_is_long_in_coming_holds_up_no_other() -> None:
+    cluster = memory_cluster(TOPIC)
+    async with publisher_on(cluster) as publisher:
+        give_up = asyncio.get_running_loop().time() + 9
+        lock = await publisher._entered("portal.other.written.v1", give_up)  # as an event takes it while it asks
+        assert isinstance(await publisher.publish(NoteWritten(text="x"), case="c"), Receipt)
+        lock.release()
