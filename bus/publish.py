@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from bus.compose import SCHEMA_PREFIX, Composer, Encoder, Publication, content_id
+from bus.door import Door
 from bus.errors import BusError, OutcomeUnknown, Refused, Unreachable
 from bus.message import Message, Outgoing, Partition, Receipt
 from bus.partitioner import partition_for
@@ -41,12 +42,13 @@ class _Call:
     Args of `held`: keys of which an event has no acknowledgement; those after it in the call are not sent any more.
     """
 
-    __slots__ = ("done", "held", "left", "outcomes")
+    __slots__ = ("done", "held", "inside", "left", "outcomes")
 
     def __init__(self) -> None:
         self.outcomes: list[Receipt | BusError | None] = []
         self.left = 1  # the call's own hold, so that an early ack does not end the wait
         self.held: set[bytes | None] = set()
+        self.inside = False  # of the publisher's door
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def settle_one(self) -> None:
@@ -76,19 +78,11 @@ class _Lane:
     task: asyncio.Task[None] | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Door:
-    """The way to the lanes of one topic, taken one at a time and in order; `waiting` counts who stands before it."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    waiting: int = 0
-
-
 class Publisher:
     """Publishes the events of one agency. Bound to one event loop; safe for many tasks at once.
 
-    Order per key is that of the calls of `publish`, also of those that wait for room side by side. Calls of
-    `publish_all` that run at the same time take turns: give events of one key to one of them.
+    Order per key is that of the calls, also of those that wait for room side by side. Calls of `publish_all` that run
+    at the same time take turns of 500 events: give those of one key to one of them.
 
     Args:
         producer: where records go; started and stopped by the caller.
@@ -115,8 +109,9 @@ class Publisher:
         self._compose = Composer(codec, catalogue, agency=agency, clock=clock).compose
         self._deadline_s = deadline_s
         self._free = queued
-        self._room: deque[asyncio.Future[None]] = deque()
-        self._doors: dict[str, _Door] = {}
+        self._room: asyncio.Future[None] | None = None  # only who is inside the door waits for it
+        self._asking: dict[str, Door] = {}  # by topic: who asks for its partitions
+        self._door = Door()  # to the lanes
         self._lanes: dict[Partition, _Lane] = {}
         self._closed = False
 
@@ -152,7 +147,10 @@ class Publisher:
             traceparent=traceparent,
         )
         call = _Call()
-        await self._enqueue(said, call)
+        try:
+            await self._enqueue(said, call)
+        finally:
+            self._leave(call)
         call.settle_one()
         await call.done
         (outcome,) = call.outcomes
@@ -171,16 +169,20 @@ class Publisher:
             publications: taken one by one as there is room; a BusError (an input found wrong) is passed through.
         """
         call = _Call()
-        for count, said in enumerate(publications, 1):
-            if count % _TURN == 0:
-                await asyncio.sleep(0)  # let the lanes send what is encoded while the rest is being encoded
-            if isinstance(said, BusError):
-                call.outcomes.append(said)
-                continue
-            try:
-                await self._enqueue(said, call)
-            except BusError as error:
-                call.outcomes.append(error)
+        try:
+            for count, said in enumerate(publications, 1):
+                if count % _TURN == 0:
+                    self._leave(call)
+                    await asyncio.sleep(0)  # let the lanes send what is encoded while the rest is being encoded
+                if isinstance(said, BusError):
+                    call.outcomes.append(said)
+                    continue
+                try:
+                    await self._enqueue(said, call)
+                except BusError as error:
+                    call.outcomes.append(error)
+        finally:
+            self._leave(call)
         call.settle_one()
         await call.done
         return call.outcomes  # type: ignore[return-value]  # all are settled
@@ -200,21 +202,20 @@ class Publisher:
         check_size(size, limit=_LANE_BYTES)
         give_up = _now() + self._deadline_s
         try:
-            lock = await self._entered(topic, give_up)
-            try:
-                count = await self._producer.partitions(topic)
-                await self._take_room(give_up)
-                self._hand_over(Partition(topic, partition_for(key, count)), event_id, record, call, size)
-            finally:
-                lock.release()
+            count = await self._count(topic, give_up)
+            if not call.inside:
+                await self._pass(self._door, give_up)
+                call.inside = True
+            if self._free <= 0:
+                await self._wait_for_room(give_up)
         except BusError as error:
             _hold(call, key, error)
             raise _named(error, event_id) from error
-
-    def _hand_over(self, partition: Partition, event_id: str, record: Outgoing, call: _Call, size: int) -> None:
+        self._free -= 1
         item = _Item(event_id, record, _now() + self._deadline_s, call, len(call.outcomes), size)
         call.outcomes.append(None)
         call.left += 1
+        partition = Partition(topic, partition_for(key, count))
         lane = self._lanes.get(partition)
         if lane is None:
             lane = self._lanes[partition] = _Lane(partition)
@@ -222,40 +223,37 @@ class Publisher:
         if lane.task is None:  # it starts on the loop's next turn: what is published in this turn goes with it
             lane.task = asyncio.create_task(self._drain(lane))
 
-    async def _entered(self, topic: str, give_up: float) -> asyncio.Lock:
-        """Pass the door of a topic, after all who came before; the lock to be released. Raises Unreachable."""
-        door = self._doors.get(topic)
-        if door is None:
-            door = self._doors[topic] = _Door()
-        if door.waiting == 0 and not door.lock.locked():
-            await door.lock.acquire()  # at once
-            return door.lock
-        door.waiting += 1
+    async def _count(self, topic: str, give_up: float) -> int:
+        """How many partitions a topic has. Who asks is answered in the order of asking, and holds up no other topic."""
+        asking = self._asking.get(topic)
+        if asking is None:
+            asking = self._asking[topic] = Door()
+        await self._pass(asking, give_up)
         try:
-            async with asyncio.timeout_at(give_up):
-                await door.lock.acquire()
+            return await self._producer.partitions(topic)
+        finally:
+            asking.leave()
+
+    async def _pass(self, door: Door, give_up: float) -> None:
+        try:
+            await door.enter(give_up)
         except TimeoutError:
             raise self._no_room() from None
-        finally:
-            door.waiting -= 1
-        return door.lock
 
-    async def _take_room(self, give_up: float) -> None:
-        """Take a place in the queue, if need be the one of an earlier event that is settled. Raises Unreachable."""
-        if self._free > 0:
-            self._free -= 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._room.append(turn)
-        try:
-            async with asyncio.timeout_at(give_up):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self._give_room()  # it was given one when it could wait no longer
-            if isinstance(error, TimeoutError):
+    def _leave(self, call: _Call) -> None:
+        if call.inside:
+            call.inside = False
+            self._door.leave()
+
+    async def _wait_for_room(self, give_up: float) -> None:
+        """Wait until an earlier event is settled. Raises Unreachable when none is before the deadline."""
+        while self._free <= 0:
+            self._room = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout_at(give_up):
+                    await self._room
+            except TimeoutError:
                 raise self._no_room() from None
-            raise
 
     def _no_room(self) -> Unreachable:
         return Unreachable(
@@ -325,16 +323,9 @@ class Publisher:
         item.call.outcomes[item.place] = outcome
         _hold(item.call, item.record.key, outcome)
         item.call.settle_one()
-        self._give_room()
-
-    def _give_room(self) -> None:
-        """Hand a place to who has waited longest; nobody else may take it before that one comes to run."""
-        while self._room:
-            turn = self._room.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
         self._free += 1
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
 
 
 def _now() -> float:

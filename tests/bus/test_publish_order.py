@@ -6,11 +6,13 @@ import asyncio
 import random
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bus.errors import Unreachable
 from bus.message import Outgoing, Partition, Receipt
+from bus.publish import Publication
 from bus.testing import memory_cluster
 from bus.transport.memory import MemoryCluster, MemoryProducer
 from tests.bus.support import TOPIC, NoteWritten, publisher_on
@@ -36,6 +38,30 @@ class Slow(MemoryProducer):
         return await super().append(partition, records)
 
 
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32), queued=st.integers(1, 30))
+def test_calls_for_a_few_events_each_keep_the_order_of_the_calls(seed: int, queued: int) -> None:
+    asyncio.run(_few_each(random.Random(seed), queued))
+
+
+async def _few_each(dice: random.Random, queued: int) -> None:
+    cluster = memory_cluster(TOPIC)
+    async with publisher_on(cluster, queued=queued) as publisher:
+        publisher._producer = Slow(cluster, dice)
+        tasks = []
+        for call in range(12):
+            said = [
+                Publication(event=NoteWritten(text=f"{call:02}-{n:02}"), case=f"c{dice.randrange(3)}")
+                for n in range(dice.randrange(1, 20))
+            ]
+            tasks.append(asyncio.create_task(publisher.publish_all(said)))
+            for _ in range(dice.choice([0, 0, 1, 3])):
+                await asyncio.sleep(0)
+        for outcomes in await asyncio.gather(*tasks):
+            assert all(isinstance(one, Receipt) for one in outcomes)
+    _in_order(cluster)
+
+
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 2**32), queued=st.integers(1, 6), given_up=st.booleans())
 def test_calls_side_by_side_keep_their_order_however_long_each_waits(seed: int, queued: int, given_up: bool) -> None:
@@ -57,7 +83,11 @@ async def _side_by_side(dice: random.Random, queued: int, *, given_up: bool) -> 
         done = await asyncio.gather(*tasks, return_exceptions=True)
         assert given_up or all(isinstance(one, Receipt) for one in done)
         await publisher.close()
-        assert (publisher._free, len(publisher._room)) == (queued, 0)  # nobody keeps a place for good
+        assert publisher._free == queued  # nobody keeps a place for good
+    _in_order(cluster)
+
+
+def _in_order(cluster: MemoryCluster) -> None:
     for log in cluster.logs.values():
         by_case: dict[bytes | None, list[bytes | None]] = {}
         for record in log:
@@ -74,10 +104,18 @@ async def test_all_who_wait_before_a_silent_broker_end_with_the_deadline_and_not
     assert sum(isinstance(one, Unreachable) for one in done) >= 59
 
 
-async def test_a_topic_whose_metadata_is_long_in_coming_holds_up_no_other() -> None:
+async def test_a_topic_whose_metadata_is_long_in_coming_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = memory_cluster(TOPIC)
+    plain = MemoryProducer.partitions
+
+    async def partitions(self: MemoryProducer, topic: str) -> int:
+        await (asyncio.sleep(0) if topic == TOPIC else asyncio.Event().wait())
+        return await plain(self, topic)
+
+    monkeypatch.setattr(MemoryProducer, "partitions", partitions)
     async with publisher_on(cluster) as publisher:
-        give_up = asyncio.get_running_loop().time() + 9
-        lock = await publisher._entered("portal.other.written.v1", give_up)  # as an event takes it while it asks
+        asked = asyncio.create_task(publisher._count("portal.other.written.v1", asyncio.get_running_loop().time() + 9))
+        await asyncio.sleep(0)
         assert isinstance(await publisher.publish(NoteWritten(text="x"), case="c"), Receipt)
-        lock.release()
+        assert not asked.done()
+        asked.cancel()
