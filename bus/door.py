@@ -7,14 +7,22 @@ comes between the moment a place is free and the moment the one who waits for it
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 
 class Door:
-    """`asyncio.Lock` is fair too, but a wait with a deadline costs more than it; here only who must wait pays."""
+    """Unlike `asyncio.Lock`, it can be passed without a coroutine when it is free, and waited for until a moment."""
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._waiting = 0
+        self._taken = False
+        self._line: deque[asyncio.Future[None]] = deque()
+
+    def passed(self) -> bool:
+        """Pass when it is free; then `leave` must follow."""
+        if self._taken:
+            return False
+        self._taken = True
+        return True
 
     async def enter(self, give_up: float) -> None:
         """Pass, after all who came before; then `leave` must follow.
@@ -25,16 +33,23 @@ class Door:
         Raises:
             TimeoutError: then it was not passed.
         """
-        if self._waiting == 0 and not self._lock.locked():
-            await self._lock.acquire()  # at once
+        if self.passed():
             return
-        self._waiting += 1
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
         try:
             async with asyncio.timeout_at(give_up):
-                await self._lock.acquire()
-        finally:
-            self._waiting -= 1
+                await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self.leave()  # its turn came when it could wait no longer
+            raise
 
     def leave(self) -> None:
-        """Let the next one pass."""
-        self._lock.release()
+        """Let the next one pass: it stays taken for that one, whoever asks before it runs."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._taken = False

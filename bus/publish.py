@@ -204,7 +204,8 @@ class Publisher:
         try:
             count = await self._count(topic, give_up)
             if not call.inside:
-                await self._pass(self._door, give_up)
+                if not self._door.passed():
+                    await self._pass(self._door, give_up)
                 call.inside = True
             if self._free <= 0:
                 await self._wait_for_room(give_up)
@@ -228,7 +229,8 @@ class Publisher:
         asking = self._asking.get(topic)
         if asking is None:
             asking = self._asking[topic] = Door()
-        await self._pass(asking, give_up)
+        if not asking.passed():
+            await self._pass(asking, give_up)
         try:
             return await self._producer.partitions(topic)
         finally:
