@@ -223,6 +223,16 @@ def pack_positions(positions: Positions) -> bytes:
     return msgspec.json.encode(said)
 
 
+def positions_row(inputs: Mapping[str, int], rows: int, settled: Sequence[bytes]) -> Row:
+    """The row of what a batch covers; see `Positions`."""
+    return POSITIONS, pack_positions(Positions(inputs, rows, tuple(settled)))
+
+
+def size_of(rows: Sequence[Row]) -> int:
+    """An upper bound of the bytes rows take in a batch."""
+    return sum(len(key) + len(value or b"") + 16 for key, value in rows)
+
+
 def unpack_positions(value: bytes) -> Positions:
     """Read `pack_positions`' bytes. Raises Damaged."""
     try:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from agents.case_log import Stored
 from agents.graph import Graph
 from agents.intake import Dead, Intake
 from agents.outputs import Outputs
@@ -76,6 +77,11 @@ class Decision:
     def empty(self) -> bool:
         """Whether there is nothing to store."""
         return not (self.taken or self.told or self.changes or self.rows)
+
+    @property
+    def stored(self) -> dict[str, Stored]:
+        """The changed cases that go on, with their outputs."""
+        return {case_id: entry for case_id, entry in self.changes.items() if isinstance(entry, Stored)}
 
 
 @dataclass(frozen=True, slots=True)

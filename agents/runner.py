@@ -18,9 +18,9 @@ from contextlib import asynccontextmanager
 from typing import ClassVar
 
 from agents import case as cases
-from agents import case_log, trace
 from agents import shelf as shelves
-from agents.case_log import CaseLog, Marker, Positions, Row, Stored
+from agents import trace
+from agents.case_log import CaseLog, Marker, Row, Stored, positions_row, size_of
 from agents.decide import Decider
 from agents.decision import Decision, Rules
 from agents.decision import place as place_of
@@ -253,8 +253,6 @@ class Runner:
         }
         return {number: decision for number, decision in decisions.items() if not decision.empty}
 
-    # -- storing: the fence, then the outputs -----------------------------------------------------------------------
-
     async def _store(self, decisions: Mapping[int, Decision]) -> bool:
         """Store decisions and start their outputs; False when a batch was too large and its records were given back."""
         sent = {case_id: entry.pending for found in self._sent.values() for case_id, entry in found.items()}
@@ -266,15 +264,15 @@ class Runner:
                 if isinstance(entry, Stored) and (emits := sent.get(case_id)):
                     cases.place(entry.case, len(emits), places)
             rows = self._rows(number, decision)
-            if _size(rows) > self._log.batch_bytes and self._markers.get(number):
+            if size_of(rows) > self._log.batch_bytes and self._markers.get(number):
                 await self._store_markers(number)
                 rows = self._rows(number, decision)
-            if _size(rows) <= self._log.batch_bytes:
+            if size_of(rows) <= self._log.batch_bytes:
                 batches[number], kept[number] = rows, decision
             else:
                 self._shrink(number, decision)
         await self._outputs.dead([letter for decision in kept.values() for letter in decision.dead])
-        ready = await self._append(batches, _emits(_stored(decision) for decision in kept.values()))
+        ready = await self._append(batches, _emits(decision.stored for decision in kept.values()))
         for number, decision in kept.items():
             self._install(number, decision, batches[number])
         await self._start_sending(ready)
@@ -299,26 +297,26 @@ class Runner:
         shelf = self._shelves[number]
         rows = [row for case_id, entry in entries.items() for row in shelf.rows(case_id, entry)]
         rows += [(key, None) if waiting is None else waiting.row() for key, waiting in decision.rows.items()]
-        end = _positions(self._merge.lanes[number].positions, len(rows) + 1, decision.settled)
+        end = positions_row(self._merge.lanes[number].positions, len(rows) + 1, decision.settled)
         if self._graph.hash not in shelf.processes:
             process = trace.describe(self._graph)
-            decision.described = _size([*rows, process, end]) <= self._log.batch_bytes
+            decision.described = size_of([*rows, process, end]) <= self._log.batch_bytes
             rows += [process] if decision.described else []
-        return [*rows, _positions(self._merge.lanes[number].positions, len(rows), decision.settled)]
+        return [*rows, positions_row(self._merge.lanes[number].positions, len(rows), decision.settled)]
 
     async def _store_markers(self, number: int) -> None:
         """Markers that leave no room beside them, in batches of their own under the positions of the last batch."""
         shelf, markers = self._shelves[number], self._markers.pop(number)
         while markers:
             rows: list[Row] = []
-            end = _positions(shelf.positions, len(markers), ())
+            end = positions_row(shelf.positions, len(markers), ())
             for case_id, marker in list(markers.items()):
                 found = shelf.rows(case_id, marker)
-                if rows and _size([*rows, *found, end]) > self._log.batch_bytes:
+                if rows and size_of([*rows, *found, end]) > self._log.batch_bytes:
                     break
                 rows += found
                 shelf.put(case_id, found[-1][1], markers.pop(case_id))
-            await self._log.append({number: [*rows, _positions(shelf.positions, len(rows), ())]})
+            await self._log.append({number: [*rows, positions_row(shelf.positions, len(rows), ())]})
 
     def _shrink(self, number: int, decision: Decision) -> None:
         """Drop a decision that no batch holds; the next is smaller. What is alone too large parks its case.
@@ -356,7 +354,7 @@ class Runner:
             _log.error("case %s is parked: %s (stage %s)", alarm.case, alarm.error, alarm.stage)
         shelf.positions = dict(self._merge.lanes[number].positions)
         self._covered.update({Partition(topic, number): offset for topic, offset in shelf.positions.items()})
-        self._sent[number] = _stored(decision)
+        self._sent[number] = decision.stored
         self._settled[number] = decision.settled
         self._stored_at = to_us(self._clock.now())
 
@@ -407,7 +405,7 @@ class Runner:
     async def _confirm(self) -> None:
         """Append markers and positions alone: the last batch's outputs are then known to be sent."""
         for number in self._shelves:
-            if _size(self._rows(number, Decision())) > self._log.batch_bytes and self._markers.get(number):
+            if size_of(self._rows(number, Decision())) > self._log.batch_bytes and self._markers.get(number):
                 await self._store_markers(number)
         nothing = {number: Decision() for number in self._shelves}
         batches = {number: self._rows(number, decision) for number, decision in nothing.items()}
@@ -418,18 +416,5 @@ class Runner:
         self._stored_at = 0
 
 
-def _stored(decision: Decision) -> dict[str, Stored]:
-    return {case_id: entry for case_id, entry in decision.changes.items() if isinstance(entry, Stored)}
-
-
 def _emits(sent: Iterable[Mapping[str, Stored]]) -> list[tuple[str, Emit]]:
     return [(case_id, emit) for entries in sent for case_id, entry in entries.items() for emit in entry.pending]
-
-
-def _positions(inputs: Mapping[str, int], rows: int, settled: Sequence[bytes]) -> Row:
-    return case_log.POSITIONS, case_log.pack_positions(Positions(inputs, rows, tuple(settled)))
-
-
-def _size(rows: Sequence[Row]) -> int:
-    """An upper bound of the bytes rows take in a batch."""
-    return sum(len(key) + len(value or b"") + 16 for key, value in rows)

@@ -205,13 +205,14 @@ class Publisher:
             count = await self._count(topic, give_up)
             if not call.inside:
                 if not self._door.passed():
-                    await self._pass(self._door, give_up)
+                    await self._door.enter(give_up)
                 call.inside = True
             if self._free <= 0:
                 await self._wait_for_room(give_up)
-        except BusError as error:
-            _hold(call, key, error)
-            raise _named(error, event_id) from error
+        except (BusError, TimeoutError) as error:
+            fault = error if isinstance(error, BusError) else self._no_room()
+            _hold(call, key, fault)
+            raise _named(fault, event_id) from error
         self._free -= 1
         item = _Item(event_id, record, _now() + self._deadline_s, call, len(call.outcomes), size)
         call.outcomes.append(None)
@@ -230,17 +231,11 @@ class Publisher:
         if asking is None:
             asking = self._asking[topic] = Door()
         if not asking.passed():
-            await self._pass(asking, give_up)
+            await asking.enter(give_up)
         try:
             return await self._producer.partitions(topic)
         finally:
             asking.leave()
-
-    async def _pass(self, door: Door, give_up: float) -> None:
-        try:
-            await door.enter(give_up)
-        except TimeoutError:
-            raise self._no_room() from None
 
     def _leave(self, call: _Call) -> None:
         if call.inside:
@@ -248,14 +243,11 @@ class Publisher:
             self._door.leave()
 
     async def _wait_for_room(self, give_up: float) -> None:
-        """Wait until an earlier event is settled. Raises Unreachable when none is before the deadline."""
+        """Wait until an earlier event is settled. Raises TimeoutError when none is before the deadline."""
         while self._free <= 0:
             self._room = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout_at(give_up):
-                    await self._room
-            except TimeoutError:
-                raise self._no_room() from None
+            async with asyncio.timeout_at(give_up):
+                await self._room
 
     def _no_room(self) -> Unreachable:
         return Unreachable(
