@@ -29,7 +29,7 @@ CHAPTER = 8
 """How many places of the trail are closed off at once; as many stay open, or more, for outputs not yet acknowledged.
 
 At 32 an event of a long case wrote 9,000 bytes to the case log, at 16 5,000, at 8 3,000 (`python -m tests.bench --only
-growth`). A reader refuses chapters of another length.
+growth`; with 24 places left open at most, not 16 as now). A reader refuses chapters of another length.
 """
 
 EARLY_LIMIT = 32

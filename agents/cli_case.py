@@ -13,7 +13,7 @@ import typer
 from bus.cli import context
 from bus.errors import BusError, UsageError
 from schemas import names
-from schemas.envelope import format_time, from_us
+from schemas.envelope import format_time, format_us
 from schemas.errors import NameRefused
 
 if TYPE_CHECKING:  # imported where used, so that `--help` stays quick
@@ -65,7 +65,7 @@ def _document(found: Found, entries: list[Entry]) -> dict[str, object]:
     return {
         "case": case.id,
         "group": found.group,
-        "opened": format_time(from_us(case.opened)),
+        "opened": format_us(case.opened),
         "outcome": case.outcome,
         "waiting_for": sorted(case.active),
         "parked": None if found.parked is None else _standstill(found.parked),

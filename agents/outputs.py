@@ -74,7 +74,7 @@ class Outputs:
         self._built: dict[str, bytes] = {}  # values of checked outputs until they are sent, by event id
 
     def check(self, emits: Iterable[Emit]) -> None:
-        """Build the values of `emits`; they are kept for `send`.
+        """Build the values of `emits`; they are kept for `prepare`.
 
         Raises:
             Refused: when a field's value is outside its contract, names the field; or the event is too large.

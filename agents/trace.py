@@ -21,7 +21,7 @@ from agents.parked import Standstill
 from bus.message import Partition, Record
 from bus.partitioner import partition_for
 from bus.ports import Reader, TopicState
-from schemas.envelope import Envelope, format_time, from_headers, from_us
+from schemas.envelope import Envelope, format_us, from_headers
 from schemas.errors import EnvelopeRefused
 
 _CASES, _ARCHIVE = ".cases", ".archive"
@@ -164,7 +164,7 @@ def _entry(found: Found, mark: Mark, envelope: Envelope | None, record: Record |
     step = found.steps.get(mark.step, {})
     replaced = step.get("replaces")
     return Entry(
-        at=format_time(from_us(mark.at)),
+        at=format_us(mark.at),
         event=mark.topic,
         agency=mark.topic.split(".", 1)[0] if envelope is None else envelope.agency,
         id=mark.id if envelope is None else envelope.id,

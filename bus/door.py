@@ -17,7 +17,7 @@ class Door:
         self._taken = False
         self._line: deque[asyncio.Future[None]] = deque()
 
-    def passed(self) -> bool:
+    def try_enter(self) -> bool:
         """Pass when it is free; then `leave` must follow."""
         if self._taken:
             return False
@@ -33,7 +33,7 @@ class Door:
         Raises:
             TimeoutError: then it was not passed.
         """
-        if self.passed():
+        if self.try_enter():
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.append(turn)

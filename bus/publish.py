@@ -204,7 +204,7 @@ class Publisher:
         try:
             count = await self._count(topic, give_up)
             if not call.inside:
-                if not self._door.passed():
+                if not self._door.try_enter():
                     await self._door.enter(give_up)
                 call.inside = True
             if self._free <= 0:
@@ -230,7 +230,7 @@ class Publisher:
         asking = self._asking.get(topic)
         if asking is None:
             asking = self._asking[topic] = Door()
-        if not asking.passed():
+        if not asking.try_enter():
             await asking.enter(give_up)
         try:
             return await self._producer.partitions(topic)

@@ -16,7 +16,7 @@ from bus.message import Record
 from bus.middleware.parking import Entry
 from bus.parked_desk import Held, Unread
 from bus.release import Outcome
-from schemas.envelope import format_time, from_us
+from schemas.envelope import format_time, format_us
 
 if TYPE_CHECKING:  # rich is imported where used
     from rich.console import RenderableType
@@ -122,7 +122,7 @@ def queues(found: Sequence[Held], now: datetime) -> RenderableType:
 def _place(record: Record) -> str:
     """Where a record stood; of a workflow's timer, which has no record, when it was due."""
     if record.topic.startswith("!"):  # no topic does (`agents.parked`)
-        return f"timer due {format_time(from_us(record.offset))}"
+        return f"timer due {format_us(record.offset)}"
     return f"{record.topic}[{record.partition}]@{record.offset}"
 
 
