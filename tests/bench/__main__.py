@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -51,6 +52,7 @@ def main() -> int:
         sys.stderr.write(profile.table(options.events) + "\n")
         return 0
     names = options.only or list(SCENARIOS)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is measured is told, the broker ends
     document: dict[str, object] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.facts(),
@@ -65,8 +67,8 @@ def main() -> int:
                 cluster = stack.enter_context(started(_say))
             try:
                 reports.append(SCENARIOS[name](cluster, rounds=options.rounds, events=options.events, say=_say))
-            except Void as void:
-                document["void"] = f"{name}: {void}"
+            except (Void, KeyboardInterrupt) as end:
+                document["void"] = f"{name}: {str(end) or 'interrupted'}"
                 break
     document["load_after"] = machine.load()
     for report in reports:
