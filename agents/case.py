@@ -10,7 +10,6 @@ and a damaged record that is read as another state: every byte string is either 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -92,8 +91,7 @@ class Chapter(NamedTuple):
     trail: tuple[Mark, ...]
 
 
-@dataclass(slots=True)
-class Case:
+class Case(Struct):
     """A case. Treat it as frozen: `agents.machine` copies before it changes anything.
 
     Args:
@@ -115,13 +113,13 @@ class Case:
     graph: str
     opened: int
     transitions: int = 0
-    active: dict[str, Active] = field(default_factory=dict)
+    active: dict[str, Active] = {}
     deadline: Active | None = None
-    counts: dict[str, int] = field(default_factory=dict)
-    values: dict[str, Mapping[str, Json]] = field(default_factory=dict)
-    applied: list[str] = field(default_factory=list)
-    trail: list[Mark] = field(default_factory=list)
-    early: list[Early] = field(default_factory=list)
+    counts: dict[str, int] = {}
+    values: dict[str, Mapping[str, Json]] = {}
+    applied: list[str] = []
+    trail: list[Mark] = []
+    early: list[Early] = []
     outcome: str | None = None
     chapters: tuple[Chapter, ...] = ()
 
@@ -241,7 +239,7 @@ def whole_applied(case: Case) -> list[str]:
 
 def archived(case: Case) -> bytes:
     """The bytes of a closed case in one piece, as version 0.1.0 wrote them."""
-    return to_bytes(replace(case, applied=whole_applied(case), trail=whole_trail(case), chapters=()))
+    return to_bytes(structs.replace(case, applied=whole_applied(case), trail=whole_trail(case), chapters=()))
 
 
 def chapter_to_bytes(chapter: Chapter) -> bytes:

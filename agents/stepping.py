@@ -81,7 +81,8 @@ class Stepper:
         decision = self.decision
         earlier = entry.pending if entry is not None and after.id in decision.changes else ()
         # `after` is this unit's own copy. Offset -1 stands until the output is acknowledged.
-        after.trail.extend(Mark(e.step, e.topic, -1, -1, e.at, e.id) for e in emits)
+        for emit in emits:
+            after.trail.append(Mark(emit.step, emit.topic, -1, -1, emit.at, emit.id))
         decision.changes[after.id] = Stored(after, earlier + tuple(emits))
 
     def _graph_of(self, case: Case) -> Graph:

@@ -54,7 +54,7 @@ def entries(world: World) -> dict[str, Any]:
                 trail = [
                     structs.replace(m, partition=-1, offset=-1) if m.topic == REQUEST else m for m in entry.case.trail
                 ]
-                found[case_id] = cases.to_bytes(replace(entry.case, trail=trail))
+                found[case_id] = cases.to_bytes(structs.replace(entry.case, trail=trail))
     return found
 
 
