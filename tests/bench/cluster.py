@@ -77,24 +77,33 @@ class Cluster:
         """Let a fresh group start behind what the topic holds now."""
         self.begin_at(group, self.ends(topic))
 
-    def await_follow_ups(self, topic: str, before: dict[Partition, int], count: int, child: Child) -> list[Sample]:
-        """Wait until `count` records were appended since `before`; the samples from the first one seen on.
+    def await_follow_ups(
+        self, topic: str, before: dict[Partition, int], count: int, child: Child
+    ) -> tuple[list[Record], list[Sample]]:
+        """Wait until `count` records were appended since `before`; they, and the samples from the first one seen on.
+
+        Offsets say that something moved, never how much: the markers of transactions take offsets, too. So the
+        records are read, and only while nothing moves: the program under measurement shares the machine.
 
         Raises:
             Void: when the child ends, or nothing moves for a long time.
         """
-        samples: list[Sample] = []
-        moved = time.monotonic()
-        while not samples or samples[-1].done < count:
+        seen: list[tuple[dict[Partition, int], float]] = []
+        records: list[Record] = []
+        grown, moved = 0, time.monotonic()
+        while len(records) < count:
             time.sleep(_POLL_S)
             child.check()
-            done = sum(self.ends(topic).values()) - sum(before.values())
-            if done > (samples[-1].done if samples else 0):
-                samples.append(Sample(done, child.cpu_s()))
-                moved = time.monotonic()
-            elif time.monotonic() - moved > _GIVE_UP_S:
-                raise child.failed(f"{topic}: nothing new for {_GIVE_UP_S:.0f} s; {samples[-1:]} of {count}")
-        return samples
+            ends = self.ends(topic)
+            growth = sum(ends.values()) - sum(before.values())
+            if growth > grown:
+                seen.append((ends, child.cpu_s()))
+                grown, moved = growth, time.monotonic()
+            elif grown >= count:
+                records = self.since(topic, before)
+            if time.monotonic() - moved > _GIVE_UP_S:
+                raise child.failed(f"{topic}: nothing new for {_GIVE_UP_S:.0f} s; {grown} offsets for {count} records")
+        return records, [Sample(_below(ends, records), cpu_s) for ends, cpu_s in seen]
 
     def since(self, topic: str, before: dict[Partition, int]) -> list[Record]:
         """Every record appended to a topic since `before`."""
@@ -139,6 +148,12 @@ def cpu_per_event_us(samples: Sequence[Sample]) -> float:
     if first.done == last.done:
         raise Void("it was over before two samples were taken: take more events")
     return (last.cpu_s - first.cpu_s) / (last.done - first.done) * 1e6
+
+
+def _below(ends: Mapping[Partition, int], records: Sequence[Record]) -> int:
+    """How many of the records stood in their topic when it ended there."""
+    numbers = {place.number: end for place, end in ends.items()}
+    return sum(record.offset < numbers[record.partition] for record in records)
 
 
 def _state(topic: str) -> TopicState:

@@ -1,4 +1,4 @@
-"""The yardstick: a bare confluent-kafka loop with our worker's guarantees of state and output, as far as it can.
+"""The yardstick without a fence: a bare confluent-kafka loop that keeps state and output over any crash.
 
 Started by `tests.bench.sides`. Batches of at most 500 records; per case a count, the last activity and the ids already
 applied; one changelog record per touched case and batch; one typed follow-up per event. Offsets are committed when the
@@ -8,8 +8,9 @@ What holds, also over kill -9: no event is lost, none counts twice, each is answ
 carries one id. The trap it avoids: outputs and changelog leave together, so a crash may keep the row "applied" and
 lose the answer; each row therefore names the ids of its own batch, and these are answered again after a restart.
 
-What it does not have: a fence (a member that was paused and replaced may still write the changelog), timers, dead
-letters (a record it cannot read ends it), memory of finite size (it keeps every case and every id for good).
+What it does not have: a fence (a member that was paused and replaced may still write the changelog, and state loses an
+effect: see `confluent_fenced`), timers, dead letters (a record it cannot read ends it), memory of finite size (it keeps
+every case and every id for good).
 
 Usage: python -m tests.bench.confluent_loop BOOTSTRAP GROUP RECORDED_ID FOLLOWED_ID
 """
@@ -23,15 +24,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from tests.bench.by_hand import FOLLOWED, TOPIC, ByHand
+from tests.bench.changelog import Changelog
 
 BATCH = 500
-_FILL_S = 0.01  # how long an unfilled batch waits for more
+FILL_S = 0.01  # how long an unfilled batch waits for more
 _DELIVERY_S = 60.0
-_EOF: int = KafkaError._PARTITION_EOF
 
 
 @dataclass(slots=True)
@@ -100,12 +100,18 @@ class Loop:
     """
 
     def __init__(self, bootstrap: str, group: str, by_hand: ByHand) -> None:
-        self._common = {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False}
-        self._changelog = f"{group}.changelog"
+        self._changelog = Changelog(bootstrap, group)
         self._by_hand = by_hand
         self._cases = Cases()
         self._undelivered: list[Any] = []
-        self._consumer = Consumer({**self._common, "auto.offset.reset": "earliest"})
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -124,11 +130,11 @@ class Loop:
             KafkaException: the broker refused something; start again.
             RuntimeError: something was not delivered; start again.
         """
-        self._create_changelog()
+        self._changelog.create(TOPIC)
         self._consumer.subscribe([TOPIC], on_assign=self._assigned, on_revoke=self._revoked)
         try:
             while True:
-                messages = self._consumer.consume(BATCH, _FILL_S)
+                messages = self._consumer.consume(BATCH, FILL_S)
                 if messages:
                     self._handle(messages)
         finally:
@@ -143,7 +149,7 @@ class Loop:
                 value, headers = self._by_hand.answer(told)
                 self._producer.produce(FOLLOWED, value, told.case, headers=headers)
         for number, key, row in self._cases.rows():
-            self._producer.produce(self._changelog, row, key, number)
+            self._producer.produce(self._changelog.topic, row, key, number)
         left = self._producer.flush(_DELIVERY_S)
         if left or self._undelivered:
             raise RuntimeError(f"{left} records without an answer, not delivered: {self._undelivered[:3]}")
@@ -151,40 +157,13 @@ class Loop:
             if place.error:
                 raise KafkaException(place.error)
 
-    def _create_changelog(self) -> None:
-        admin = AdminClient({"bootstrap.servers": self._common["bootstrap.servers"]})
-        partitions = len(admin.list_topics(TOPIC, 30).topics[TOPIC].partitions)
-        topic = NewTopic(self._changelog, partitions, -1, config={"cleanup.policy": "compact"})
-        try:
-            admin.create_topics([topic])[self._changelog].result(30)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
-
     def _assigned(self, _consumer: Any, places: list[Any]) -> None:
-        for number, rows in self._stored([place.partition for place in places]).items():
+        for number, rows in self._changelog.rows([place.partition for place in places]).items():
             self._cases.install(number, rows)
 
     def _revoked(self, _consumer: Any, places: list[Any]) -> None:
         for place in places:
             self._cases.drop(place.partition)
-
-    def _stored(self, numbers: list[int]) -> dict[int, list[tuple[bytes, bytes]]]:
-        """The changelog of some partitions, from its beginning to its end."""
-        found: dict[int, list[tuple[bytes, bytes]]] = {number: [] for number in numbers}
-        reader = Consumer({**self._common, "enable.partition.eof": True})
-        reader.assign([TopicPartition(self._changelog, number, OFFSET_BEGINNING) for number in numbers])
-        open_ends = len(numbers)
-        while open_ends:
-            for message in reader.consume(BATCH, 1.0):
-                if message.error() is None:
-                    found[message.partition()].append((message.key(), message.value()))
-                elif message.error().code() == _EOF:
-                    open_ends -= 1
-                else:
-                    raise KafkaException(message.error())
-        reader.close()
-        return found
 
 
 if __name__ == "__main__":

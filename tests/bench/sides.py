@@ -95,7 +95,12 @@ UNGUARDED = Side(
     recorded.FOLLOWED,
     _ours("aiokafka", "tests.bench.unguarded"),
 )
-CONFLUENT = Side("bare confluent loop", recorded.TOPIC, recorded.FOLLOWED, _peer("tests.bench.confluent_loop"))
+CONFLUENT = Side(
+    "bare confluent loop, no fence", recorded.TOPIC, recorded.FOLLOWED, _peer("tests.bench.confluent_loop")
+)
+CONFLUENT_FENCED = Side(
+    "bare confluent loop, in transactions", recorded.TOPIC, recorded.FOLLOWED, _peer("tests.bench.confluent_fenced")
+)
 QUIX_STREAMS = Side("Quix Streams", recorded.TOPIC, recorded.FOLLOWED, _peer("tests.bench.quix", home=QUIX))
 FASTSTREAM = Side(
     "FastStream, batches, no state", recorded.TOPIC, recorded.FOLLOWED, _peer("tests.bench.faststream_batch")

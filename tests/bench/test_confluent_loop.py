@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from bus.errors import Refused
 from bus.message import Outgoing, Partition
@@ -20,6 +23,7 @@ from schemas.codec import Codec
 from schemas.recorded import ActivityFollowed, ActivityRecorded
 from tests.bench import ready, recorded
 from tests.bench.by_hand import ByHand
+from tests.bench.changelog import Changelog
 from tests.bench.cluster import PARTITIONS, Cluster, append
 from tests.bench.confluent_loop import Cases, Loop
 from tests.bench.recorded import EVENTS_PER_CASE, FOLLOWED, TOPIC
@@ -46,11 +50,21 @@ class Instead:
         return getattr(self._real, name)
 
 
+class Following(Protocol):
+    """A loop under test: its clients may be replaced."""
+
+    _consumer: Any
+    _producer: Any
+
+    def run(self) -> None: ...
+
+
 class Run:
     """A topic with fresh events in it, and loops that follow them."""
 
-    def __init__(self, cluster: Cluster, group: str) -> None:
+    def __init__(self, cluster: Cluster, group: str, start: Callable[[str, str, ByHand], Following] = Loop) -> None:
         self.cluster, self.group = cluster, group
+        self._start = start
         for topic in (TOPIC, FOLLOWED):
             with suppress(Refused):  # another test's, on the same broker; as wide, and stamped by the broker as well
                 cluster.create(topic)
@@ -63,37 +77,43 @@ class Run:
             batches.setdefault(place, []).append(record)
         asyncio.run(append(cluster.bootstrap, batches))
 
-    def loop(self) -> Loop:
+    def loop(self) -> Following:
+        """A fresh process."""
         codec = Codec(standard())
         hand = ByHand(codec.schema_id(ActivityRecorded), codec.schema_id(ActivityFollowed))
-        return Loop(self.cluster.bootstrap, self.group, hand)
+        return self._start(self.cluster.bootstrap, self.group, hand)
 
     def to_the_end(self) -> None:
-        """A fresh process follows until every event is answered."""
+        """A fresh process follows until all it was given is committed, and every event is answered."""
         loop = self.loop()
-        real = loop._consumer.commit
+        real = loop._consumer
+        ends = {place.number: end for place, end in self.cluster.ends(TOPIC).items()}
+        give_up = time.monotonic() + 30
 
-        def commit(**options: Any) -> Any:
-            committed = real(**options)
-            if len(set(self.answered())) == EVENTS:
+        def consume(*limits: Any) -> Any:
+            committed = real.committed([TopicPartition(TOPIC, number) for number in ends], 30)
+            reached = {place.partition: place.offset for place in committed} == ends
+            if reached and len(set(self.answered())) == EVENTS:
                 raise Done
-            return committed
+            assert time.monotonic() < give_up, f"{len(set(self.answered()))} answered, committed {committed}"
+            return real.consume(*limits)
 
-        loop._consumer = Instead(loop._consumer, commit=commit)
+        loop._consumer = Instead(real, consume=consume)
         with pytest.raises(Done):
             loop.run()
 
     def answered(self) -> list[str]:
         return [recorded.answered(record) for record in self.cluster.since(FOLLOWED, self.before)]
 
+    def state(self) -> dict[bytes, dict[str, Any]]:
+        """What the changelog says of each case."""
+        found = Changelog(self.cluster.bootstrap, self.group).rows(range(PARTITIONS))
+        return {key: json.loads(value) for rows in found.values() for key, value in rows}
+
     def counted(self) -> int:
-        """How many events the state knows, each case whole."""
-        cases = Cases()
-        for number, rows in self.loop()._stored(list(range(PARTITIONS))).items():
-            cases.install(number, rows)
-        found = [case for owned in cases._cases.values() for case in owned.values()]
-        assert {case.events for case in found} == {EVENTS_PER_CASE}
-        return sum(case.events for case in found)
+        """How many events the state knows of cases that are whole."""
+        counts = [row["events"] for row in self.state().values()]
+        return sum(count for count in counts if count == EVENTS_PER_CASE)
 
 
 @pytest.fixture

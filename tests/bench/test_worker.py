@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from tests.bench.sides import AIOKAFKA, CONFLUENT, FASTSTREAM, FAUST, PLAIN_FAUST, QUIX_STREAMS, UNGUARDED
+from tests.bench.sides import (
+    AIOKAFKA,
+    CONFLUENT,
+    CONFLUENT_FENCED,
+    FASTSTREAM,
+    FAUST,
+    PLAIN_FAUST,
+    QUIX_STREAMS,
+    UNGUARDED,
+)
 from tests.bench.worker import SIDES, Figure, judged
 
 RATES = {
     FAUST: 400.0,
     AIOKAFKA: 600.0,
     PLAIN_FAUST: 100.0,
-    CONFLUENT: 1_000.0,
+    CONFLUENT_FENCED: 1_000.0,
+    CONFLUENT: 2_000.0,
     UNGUARDED: 750.0,
     QUIX_STREAMS: 500.0,
     FASTSTREAM: 650.0,
@@ -27,6 +37,13 @@ def test_every_side_has_its_row_and_the_bars_are_those_of_our_faster_host() -> N
         (0.8, True),
     ]
     assert bars[0].name == "our worker, host aiokafka, x plain Faust"
+
+
+def test_a_peer_with_fewer_guarantees_has_its_ratios_and_no_bar() -> None:
+    rows, bars = judged({side: [Figure(RATES[side], 10.0)] * 3 for side in SIDES})
+    ratios = {row.name: row.value.median for row in rows if CONFLUENT.name in row.name and row.unit == "x"}
+    assert ratios == {f"best host, x {CONFLUENT.name}": 0.3, f"CPU of {CONFLUENT.name} over best host's": 1.0}
+    assert not [bar for bar in bars if CONFLUENT.name in bar.name]
 
 
 def test_a_round_is_compared_with_its_own_round_only() -> None:
