@@ -21,6 +21,7 @@ from agents.membership import HostSettings, date_answers, end_when_membership_is
 from agents.runner import Runner
 from agents.unit import Fetched
 from bus.errors import Refused
+from bus.event_loop import new_event_loop
 from bus.message import Partition
 from bus.transport.durability import refuse_weak_consumer
 from bus.transport.splitter import install
@@ -66,11 +67,18 @@ class Host(Protocol):
 
 
 class Daemon(WorkerThread):  # type: ignore[misc]  # mode ships no complete types
-    """A thread that cannot keep a failed process alive when the broker does not let it leave."""
+    """A thread that cannot keep a failed process alive when the broker does not let it leave; it closes its loop."""
 
     def __init__(self, service: Any, **kwargs: Any) -> None:
         super().__init__(service, **kwargs)
         self.daemon = True
+
+    def run(self) -> None:
+        """Serve, on a loop that mode leaves to whom it has it from."""
+        try:
+            super().run()
+        finally:
+            self.service.thread_loop.close()
 
 
 class UnitThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust ships no complete types
@@ -159,7 +167,7 @@ class UnitConsumer(driver.Consumer):  # type: ignore[misc]  # faust ships no com
     _waiting: Unit | None = None
 
     def _new_consumer_thread(self) -> UnitThread:
-        return UnitThread(self, Worker=Daemon, loop=self.loop, beacon=self.beacon)
+        return UnitThread(self, Worker=Daemon, loop=self.loop, thread_loop=new_event_loop(), beacon=self.beacon)
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109  # faust's own signature
         full = self.app.host.runner.full()

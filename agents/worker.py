@@ -33,6 +33,7 @@ from agents.watchdog import TICK_S, Watchdog
 from bus import selfcheck
 from bus.clock import SystemClock
 from bus.errors import Refused, UsageError
+from bus.event_loop import new_event_loop
 from bus.middleware.parking import parked_topic
 from bus.selfcheck import BrokerFacts
 from bus.settings import Settings
@@ -107,12 +108,8 @@ def run(job: Job, settings: Settings) -> None:
     for library in ("aiokafka", "kafka"):
         logging.getLogger(library).setLevel(logging.ERROR)
     watch = _Watch(job, settings)
-    try:
-        import uvloop
-    except ImportError:  # not made for Windows
-        asyncio.run(_run(job, settings, watch))
-    else:
-        uvloop.run(_run(job, settings, watch))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_run(job, settings, watch))
     watch.close()
 
 

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from bus.consume import Delivery, Subscription
 from bus.core import Core, Run, connect_core
 from bus.errors import BusError
+from bus.event_loop import new_event_loop
 from bus.member import Member
 from bus.message import Message, Outgoing, Partition, Receipt
 from bus.middleware.dedupe import Seen
@@ -245,7 +246,7 @@ def connect(
         Unreachable: no broker answers. UsageError: a setting is wrong.
     """
     chosen = _settings(agency, bootstrap, settings)
-    loop = _new_loop()
+    loop = new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="agencybus-loop", daemon=True)
     thread.start()
     run = Run(loop)
@@ -290,11 +291,3 @@ async def connect_async(
         yield AsyncBus(core)
     finally:
         await core.close()
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:  # not on Windows
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+import uvloop
 from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -44,6 +45,18 @@ def test_its_thread_cannot_keep_a_failed_process_alive() -> None:
     thread = hardened().consumer._thread
     assert thread.Worker(thread).daemon
     thread.thread_loop.close()
+
+
+def test_its_thread_runs_on_the_fast_loop_and_closes_it() -> None:
+    thread = hardened().consumer._thread
+    assert isinstance(thread.thread_loop, uvloop.Loop)
+
+    async def serve() -> None:
+        """Connected and stopped."""
+
+    thread._serve = serve
+    thread.Worker(thread).run()
+    assert thread.thread_loop.is_closed()
 
 
 def test_its_client_is_refused_when_a_setting_from_elsewhere_makes_it_weak(monkeypatch: pytest.MonkeyPatch) -> None:

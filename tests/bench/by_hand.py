@@ -1,7 +1,7 @@
 """One recorded event read and answered with fastavro alone, as a careful user writes it without our SDK.
 
-Imported by the peers (the confluent loops, `faststream_batch`, `quix`), so that they do the same work as our worker: the
-same bytes in, the same follow-up out. Nothing of ours is imported: a peer may run in an environment of its own.
+Imported by the peers (the confluent loops, `faststream_batch`, `quix`), so that they do the same work as our worker:
+the same bytes in, the same follow-up out. Nothing of ours is imported: a peer may run in an environment of its own.
 The traps it avoids: a value of another schema read as this one, and bytes left over that nobody looked at.
 """
 

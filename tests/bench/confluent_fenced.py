@@ -1,6 +1,6 @@
 """The yardstick with a fence: the loop of `confluent_loop`, one Kafka transaction per batch.
 
-Started by `tests.bench.sides`. The same work: batches of at most 500 records; per case a count, the last activity and
+Started by `tests.bench.sides`. The same work: batches of at most 1,000 records; per case a count, the last activity and
 the ids already applied; one changelog record per touched case and batch; one typed follow-up per event. Here the
 answers, the changelog rows and the input offsets of a batch are stored together or not at all.
 

@@ -1,8 +1,9 @@
 """The yardstick without a fence: a bare confluent-kafka loop that keeps state and output over any crash.
 
-Started by `tests.bench.sides`. Batches of at most 500 records; per case a count, the last activity and the ids already
-applied; one changelog record per touched case and batch; one typed follow-up per event. Offsets are committed when the
-outputs and the changelog of the batch are delivered (acks=all, idempotent), and a restart reads the state back.
+Started by `tests.bench.sides`. Batches of at most 1,000 records; per case a count, the last activity and the ids
+already applied; one changelog record per touched case and batch; one typed follow-up per event. Offsets are committed
+when the outputs and the changelog of the batch are delivered (acks=all, idempotent), and a restart reads the state
+back.
 
 What holds, also over kill -9: no event is lost, none counts twice, each is answered, and an answer that is sent twice
 carries one id. The trap it avoids: outputs and changelog leave together, so a crash may keep the row "applied" and
@@ -29,7 +30,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from tests.bench.by_hand import FOLLOWED, TOPIC, ByHand
 from tests.bench.changelog import Changelog
 
-BATCH = 500
+BATCH = 1_000  # as our worker's fetches
 FILL_S = 0.01  # how long an unfilled batch waits for more
 _DELIVERY_S = 60.0
 

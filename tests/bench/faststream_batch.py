@@ -1,6 +1,6 @@
 """The peer: FastStream with its aiokafka broker, a batch subscriber, one follow-up per event, no state at all.
 
-Started by `tests.bench.sides`. Batches of at most 500 records; each follow-up has its own key and headers, so each is
+Started by `tests.bench.sides`. Batches of at most 1,000 records; each follow-up has its own key and headers, so each is
 published by itself (a `publish_batch` has one set of headers) without waiting, and all are awaited before the batch is
 acknowledged. It keeps nothing of a case and knows no event again, so it does less than our worker: to be ahead of it is
 to be ahead although more is done.
@@ -21,7 +21,7 @@ from faststream.kafka.annotations import KafkaMessage
 
 from tests.bench.by_hand import FOLLOWED, TOPIC, ByHand
 
-BATCH = 500
+BATCH = 1_000  # as our worker's fetches
 
 
 def build(bootstrap: str, group: str, by_hand: ByHand) -> FastStream:

@@ -28,7 +28,7 @@ from tests.bench.cluster import PARTITIONS, Cluster, append
 from tests.bench.confluent_loop import Cases, Loop
 from tests.bench.recorded import EVENTS_PER_CASE, FOLLOWED, TOPIC
 
-EVENTS = 1_200  # three batches
+EVENTS = 2_400  # three batches
 
 
 class Crash(Exception):
