@@ -39,7 +39,7 @@ $(VENV)/.bench: $(VENV)/.ready tests/bench/requirements.lock tests/bench/quix.lo
 	$(VENV)/quix/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/bench/quix.lock
 	@touch $@
 
-bench: $(VENV)/.bench         ## ratios to named peers, JSON on stdout
+bench: $(VENV)/.bench         ## ratios to named peers; `make -s bench` leaves nothing but JSON on stdout
 	$(BIN)/python -m tests.bench
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11

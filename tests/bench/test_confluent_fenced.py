@@ -19,7 +19,7 @@ from tests.bench.confluent_fenced import Cases, Loop
 from tests.bench.recorded import EVENTS_PER_CASE, FOLLOWED
 from tests.bench.test_confluent_loop import EVENTS, Crash, Following, Instead, Run
 
-ROW, OFFSETS, COMMIT = "produce", "send_offsets_to_transaction", "commit_transaction"
+ROW, COMMIT = "produce", "commit_transaction"
 
 
 def halted(loop: Following, at: str, act: Callable[[], None]) -> None:
@@ -69,7 +69,7 @@ def replaced(run: Run, at: str) -> tuple[BaseException, object, object]:
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("at", [ROW, OFFSETS, COMMIT])
+@pytest.mark.parametrize("at", [ROW, COMMIT])
 def test_a_crash_within_a_batch_leaves_nothing_of_it_and_every_event_is_answered_once(run: Run, at: str) -> None:
     def crash() -> None:
         raise Crash
@@ -104,7 +104,7 @@ def test_a_crash_right_after_the_commit_repeats_no_answer(run: Run) -> None:
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("at", [ROW, OFFSETS, COMMIT])
+@pytest.mark.parametrize("at", [ROW, COMMIT])
 def test_a_member_that_was_replaced_within_a_batch_ends_and_changes_nothing(run: Run, at: str) -> None:
     error, then, now = replaced(run, at)
     assert isinstance(error, KafkaException)
