@@ -105,7 +105,7 @@ def format_time(moment: datetime) -> str:
 
 
 def format_us(us: int) -> str:
-    """`format_time` of `us` microseconds since 1970, in a quarter of the time: days and minutes are written once."""
+    """`format_time` of `us` microseconds since 1970, in under half the time: days and minutes are written once."""
     day, rest = divmod(us, _DAY)
     second, micro = divmod(rest, 1_000_000)
     return f"{_day(day)}T{_MINUTES[second // 60]}:{second % 60:02d}.{micro:06d}Z"

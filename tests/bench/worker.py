@@ -3,7 +3,7 @@
 Called by `tests.bench.__main__`. Every round starts each side as a fresh process and a fresh group on the same input;
 the append times in the follow-up topic are the yardstick for all. The traps it avoids: measuring start-up, a side that
 is fast because it lost something (each input must be answered exactly once), what others left in the topic, and one
-that always comes after the same neighbour: whoever follows plain Faust finds a broker still clearing up after it.
+that always comes after the same neighbour, whose records the disk may still be taking.
 
 The bare confluent loop is judged in transactions: the demand is "with the same guarantees of state and output", and a
 loop without a fence has fewer, since a member that was paused and replaced overwrites its state. Both are printed.
