@@ -1,28 +1,18 @@
-"""The state of one case: what it waits for, what it knows, which events it has taken in. And its bytes.
+"""The state of one case: what it waits for, what it knows, which events it has taken in.
 
-`agents.machine` makes new states, the case store keeps the bytes. The traps it avoids: state that grows with the
-rounds of a loop (a round leaves a count and the last values, nothing else); a record that grows with each event, so
-that a long case costs the square of its length (what changes no more is closed off in chapters, each written once);
-and a damaged record that is read as another state: every byte string is either of a known format version or a
-`CaseDamaged`.
+`agents.machine` makes new states, `agents.case_bytes` their bytes. The traps it avoids: state that grows with the
+rounds of a loop (a round leaves a count, nothing else); and a record that grows with each event, so that a long case
+costs the square of its length (what changes no more is closed off in chapters, each written once).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
-import msgspec
 from msgspec import Struct, structs
 
-from agents.graph import Json
-from bus.errors import BusError
-
-FORMAT = 1
-"""Version of the byte format. A reader refuses a newer one: workers of two versions share a rolling upgrade."""
-
-CHAPTERED = 3
-"""Version of the bytes of a case with chapters; one without has those of version 0.1.0. 2 is of parked rows."""
+from agents.graph import CASE_STEP, Json, Kept
 
 CHAPTER = 8
 """How many places of the trail are closed off at once; as many stay open, or more, for outputs not yet acknowledged.
@@ -35,9 +25,7 @@ another length.
 EARLY_LIMIT = 32
 """How many events a case keeps for steps it has not reached."""
 
-
-class CaseDamaged(BusError):
-    """Stored bytes are not a case of a format this version knows."""
+_NOTHING: frozenset[str] = frozenset()
 
 
 class Active(Struct, frozen=True, array_like=True, gc=False):
@@ -186,6 +174,24 @@ def close_chapters(case: Case, waiting: int) -> None:
         case.trail = case.trail[CHAPTER:]
 
 
+def forget(case: Case, keeps: Mapping[str, Kept]) -> None:
+    """Keep of the values what may still be read, changing `case`.
+
+    Args:
+        case: it, at rest.
+        keeps: what may be read by step that waits, and by the deadline of the whole case (`agents.flow.kept`).
+    """
+    ways = [keeps[step] for step in case.active]
+    if case.deadline is not None and not case.deadline.fired:
+        ways.append(keeps[CASE_STEP])
+    for name, known in tuple(case.values.items()):
+        wanted = _NOTHING.union(*(way.get(name, _NOTHING) for way in ways))
+        if not wanted:
+            del case.values[name]
+        elif not known.keys() <= wanted:
+            case.values[name] = {path: value for path, value in known.items() if path in wanted}
+
+
 def place(case: Case, count: int, places: Mapping[str, tuple[int, int]]) -> None:
     """Write into the trail, changing `case`, where `count` outputs of it stand, now that they are acknowledged.
 
@@ -236,113 +242,3 @@ def _place_of(mark: Mark) -> tuple[str, int, int]:
 def whole_applied(case: Case) -> list[str]:
     """The fingerprints of all events taken in, oldest first, chapters included."""
     return [fingerprint for chapter in case.chapters for fingerprint in chapter.applied] + case.applied
-
-
-def archived(case: Case) -> bytes:
-    """The bytes of a closed case in one piece, as version 0.1.0 wrote them."""
-    return to_bytes(structs.replace(case, applied=whole_applied(case), trail=whole_trail(case), chapters=()))
-
-
-def chapter_to_bytes(chapter: Chapter) -> bytes:
-    """A chapter as a JSON array, the format version first."""
-    return msgspec.json.encode((CHAPTERED, list(chapter.applied), chapter.trail))
-
-
-def chapter_from_bytes(data: bytes) -> Chapter:
-    """Read what `chapter_to_bytes` wrote. Raises CaseDamaged."""
-    _, applied, trail = _read(_CHAPTER, data)
-    if len(trail) != CHAPTER:
-        raise CaseDamaged(f"A chapter of {len(trail)} marks instead of {CHAPTER}.", remedy=_REMEDY)
-    return Chapter(dict.fromkeys(applied), tuple(Mark(*mark) for mark in trail))
-
-
-def to_bytes(case: Case) -> bytes:
-    """The case as one JSON array, the format version first; of its chapters only how many they are."""
-    parts = (
-        CHAPTERED if case.chapters else FORMAT,
-        case.id,
-        case.graph,
-        case.opened,
-        case.transitions,
-        case.active,
-        case.deadline,
-        case.counts,
-        case.values,
-        case.applied,
-        case.trail,
-        case.early,
-        case.outcome,
-    )
-    return msgspec.json.encode((*parts, len(case.chapters)) if case.chapters else parts)
-
-
-_Wait = tuple[int, int | None, bool]
-_Fields = dict[str, Any]  # any JSON value: the parser has made sure of that
-_Mark = tuple[str, str, int, int, int, str, int]
-_FIELDS = (
-    str,
-    str,
-    int,
-    int,
-    dict[str, _Wait],
-    _Wait | None,
-    dict[str, int],
-    dict[str, _Fields],
-    list[str],
-    list[_Mark],
-    list[tuple[str, str, int, int, _Fields]],
-    str | None,
-)
-# tuples, not the classes: an array that is too short would be filled up with their defaults
-_CHAPTER = msgspec.json.Decoder(tuple[Literal[3], list[str], list[_Mark]])
-_STORED = msgspec.json.Decoder(tuple[Literal[1], *_FIELDS])  # type: ignore[valid-type]
-_CONTINUED = msgspec.json.Decoder(tuple[Literal[3], *_FIELDS, int])  # type: ignore[valid-type]
-_REMEDY = "Upgrade this worker if a newer one wrote them; otherwise restore the record from its topic."
-
-
-def from_bytes(data: bytes, chapters: Sequence[Chapter] | None = ()) -> Case:
-    """Read what `to_bytes` wrote.
-
-    Args:
-        data: the bytes.
-        chapters: all there are of the case; None where its past is not wanted: such a case must not be stepped.
-
-    Raises:
-        CaseDamaged: when the bytes are not a case, or of a format version this program does not know, or chapters
-            are missing.
-    """
-    continued = data.startswith(b"[%d," % CHAPTERED)
-    _, name, graph, opened, transitions, active, deadline, counts, values, applied, trail, early, outcome, *more = (
-        _read(_CONTINUED if continued else _STORED, data)
-    )
-    past: tuple[Chapter, ...] = ()
-    if continued and chapters is not None:
-        past = tuple(chapters[: more[0]])
-        if not past or len(past) != more[0]:
-            raise CaseDamaged(f"Of {more[0]} chapters of a case there are {len(past)}.", remedy=_REMEDY)
-    return Case(
-        name,
-        graph,
-        opened,
-        transitions,
-        {step: Active(*wait) for step, wait in active.items()},
-        None if deadline is None else Active(*deadline),
-        counts,
-        values,
-        applied,
-        [Mark(*mark) for mark in trail],
-        [Early(*event) for event in early],
-        outcome,
-        past,
-    )
-
-
-def _read(form: msgspec.json.Decoder[Any], data: bytes) -> tuple[Any, ...]:
-    try:
-        found: tuple[Any, ...] = form.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        where = str(fault).rpartition(" - at ")[2] if isinstance(fault, msgspec.ValidationError) else "whole"
-        raise CaseDamaged(
-            f"These {len(data)} bytes are not a case of a known format (at {where}).", remedy=_REMEDY
-        ) from None
-    return found

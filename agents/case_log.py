@@ -20,7 +20,9 @@ import msgspec
 from msgspec import Struct
 
 from agents import case as cases
-from agents.case import Case, CaseDamaged
+from agents import case_bytes
+from agents.case import Case
+from agents.case_bytes import CaseDamaged
 from agents.machine import Emit
 from bus.errors import BusError, Fenced
 
@@ -115,7 +117,7 @@ def pack(entry: Stored | Marker) -> bytes:
     if isinstance(entry, Marker):
         return _HEAD.pack(FORMAT, _MARKER, entry.expires) + msgspec.json.encode((entry.graph, entry.applied))
     due = cases.next_due(entry.case)
-    body = cases.to_bytes(entry.case)
+    body = case_bytes.to_bytes(entry.case)
     version = CHAPTERED if entry.case.chapters else FORMAT
     return b"".join(
         (
@@ -146,8 +148,8 @@ def unpack(value: bytes, chapters: Sequence[bytes] | None = ()) -> Stored | Mark
             return Marker(graph, tuple(applied), due)
         (length,) = _LENGTH.unpack_from(value, _HEAD.size)
         start = _HEAD.size + _LENGTH.size
-        past = None if chapters is None else [cases.chapter_from_bytes(chapter) for chapter in chapters]
-        case = cases.from_bytes(value[start : start + length], past)
+        past = None if chapters is None else [case_bytes.chapter_from_bytes(chapter) for chapter in chapters]
+        case = case_bytes.from_bytes(value[start : start + length], past)
         emits = _PENDING.decode(value[start + length :])
     except CaseDamaged as error:
         raise Damaged(error.message, remedy=error.remedy) from None

@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agents import case as cases
-from agents import case_log, parked
+from agents import case_bytes, case_log, parked
 from agents.case import Case
 from agents.case_log import Stored
 from bus.message import Partition
@@ -131,7 +130,7 @@ def archived(reader: Reader, since: Mapping[Partition, int]) -> list[Case]:
     for partition, (start, end) in reader.bounds(list(since)).items():
         for record in reader.read(partition, max(start, since[partition]), end):
             if record.value is not None:
-                case = cases.from_bytes(record.value)
+                case = case_bytes.from_bytes(record.value)
                 found[case.id] = case
     return list(found.values())
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents import evaluate, mapping
 from agents.definition import Process
 from agents.evaluate import Checked, Scope
 from agents.expression import Const, ExpressionFault, Path, Tree, parse
-from agents.graph import Emit, Node, Step
+from agents.graph import Due, Emit, Node, Step
 from bus.document import Document
 from bus.errors import Finding
 from schemas import names
@@ -49,6 +49,21 @@ class Spot:
     after: int
 
 
+class Limit(NamedTuple):
+    """When something falls due.
+
+    Args:
+        due: as a function, None: never. form: the same as text, for the content hash. reads: the paths it reads.
+    """
+
+    due: Due | None
+    form: str
+    reads: frozenset[Path] = frozenset()
+
+
+NEVER = Limit(None, "")
+
+
 @dataclass(slots=True)
 class Gather:
     """One walk over one definition.
@@ -57,9 +72,9 @@ class Gather:
         document: the file.
         catalogue: the event types there are.
 
-    What is gathered: `findings`; the `program` and its `form` (address -> what the node does, as text, for the content
-    hash); `steps`; `needs` (topic -> field paths); `timed` (names whose event time is read); `uses_case`; `agencies`
-    (emitted topic -> owner); `listens` in order.
+    What is gathered: `findings`; the `program`, its `form` (address -> what the node does, as text, for the content
+    hash) and its `reads` (address -> the paths its expressions read); `steps`; `needs` (topic -> field paths); `timed`
+    (names whose event time is read); `uses_case`; `agencies` (emitted topic -> owner); `listens` in order.
     """
 
     document: Document[Process]
@@ -67,6 +82,7 @@ class Gather:
     findings: list[Finding] = field(default_factory=list)
     program: list[Node | None] = field(default_factory=list)
     form: dict[int, str] = field(default_factory=dict)
+    reads: dict[int, frozenset[Path]] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
     needs: dict[str, set[str]] = field(default_factory=dict)
     timed: set[str] = field(default_factory=set)
@@ -128,16 +144,18 @@ class Gather:
         self.program.append(None)
         return len(self.program) - 1
 
-    def put(self, address: int, node: Node, form: str) -> int:
+    def put(self, address: int, node: Node, form: str, reads: frozenset[Path] = frozenset()) -> int:
         """Put a node; returns the address.
 
         Args:
             address: reserved before.
             node: what happens there.
             form: the same as text, for the content hash.
+            reads: the paths its expressions read.
         """
         self.program[address] = node
         self.form[address] = form
+        self.reads[address] = reads
         return address
 
     def describe(self, name: str, **facts: Any) -> None:
@@ -187,7 +205,8 @@ class Gather:
         self.use(built.paths, spot.scope)
         self.agencies[found.topic] = found.agency
         node = Emit(spot.name, found.topic, found.agency, built.fill, spot.after)
-        return self.put(spot.here, node, f"emit {spot.name} {found.topic} {built.form} {spot.after}")
+        form = f"emit {spot.name} {found.topic} {built.form} {spot.after}"
+        return self.put(spot.here, node, form, built.paths)
 
     def _checked(self, text: str | Const, loc: Loc, scope: Scope, *, condition: bool) -> Checked | None:
         try:

@@ -15,6 +15,9 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 Values: TypeAlias = Mapping[str, Mapping[str, Json]]
 """What a case knows: bound name -> field path -> value as JSON."""
 
+Kept: TypeAlias = Mapping[str, frozenset[str]]
+"""Bound name -> the field paths that may still be read."""
+
 Guard: TypeAlias = Callable[[Values], bool]
 Fill: TypeAlias = Callable[[Values], dict[str, Json]]
 Due: TypeAlias = Callable[[Values, int], "int | None"]
@@ -23,6 +26,8 @@ Due: TypeAlias = Callable[[Values, int], "int | None"]
 NOWHERE = -1
 CASE_STEP = "case"
 """The step name under which the deadline of the whole case is reported."""
+DEADLINE_BINDING = "deadline"
+"""The name under which what a passed deadline does reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +169,13 @@ class Graph:
         listens: every topic it reads, `opens_on` included. emits: every topic it writes.
         time: whose clock counts: ``append`` (the broker's append time) or ``event`` (when the fact happened).
         keeps_early: an event no step waits for yet is kept in the case, instead of refused.
-        needs: topic -> the field paths a case keeps (data minimisation: no other field is stored).
+        needs: topic -> the field paths a case takes from an event (data minimisation: no other field is stored).
         keeps_opening_time, keeps_case: whether expressions use the opening event's time, or the case's id and opening.
         program: the nodes; execution starts at `entry`.
         waiters: topic -> addresses of the listens, in program order.
         at: step -> address, for the steps that wait.
         reach: step that waits -> the topics some step after it listens to.
+        keeps: step that waits, or `CASE_STEP` -> what of the values may still be read; nothing else is kept.
         due, late: the deadline of the whole case and the address of what it does.
         deadline: the deadline of the whole case in words, empty when there is none.
         steps: step -> what people want to know, in the order of the file.
@@ -194,6 +200,7 @@ class Graph:
     waiters: Mapping[str, tuple[int, ...]]
     at: Mapping[str, int]
     reach: Mapping[str, frozenset[str]]
+    keeps: Mapping[str, Kept]
     due: Due | None
     late: int
     steps: Mapping[str, Step]

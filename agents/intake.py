@@ -7,10 +7,11 @@ be skipped in silence, so every refusal carries its stage and reason, and never 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from agents.graph import Graph, Json
+from agents.extract import Extract
+from agents.graph import Graph
 from agents.machine import Arrival
 from bus.message import Record, Unreadable
 from bus.middleware.retry import Kind, classify
@@ -20,10 +21,6 @@ from schemas.catalogue import Catalogue, EventType
 from schemas.codec import Codec
 from schemas.envelope import Envelope, fingerprint, from_headers, to_us
 from schemas.errors import EnvelopeRefused, SchemaSideError
-from schemas.event import Event
-
-Extract = Callable[[Event], dict[str, Json]]
-
 
 _log = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from agents.case import EARLY_LIMIT, Active, Case, Early, Mark, copy, take_early
+from agents.case import EARLY_LIMIT, Active, Case, Early, Mark, copy, forget, take_early
 from agents.graph import (
+    DEADLINE_BINDING,
     NOWHERE,
     Again,
     End,
@@ -34,7 +35,6 @@ from agents.graph import Emit as EmitNode
 from schemas.envelope import format_us
 
 CASE_BINDING = "case"
-DEADLINE_BINDING = "deadline"
 TIME_FIELD = "time"
 
 
@@ -47,7 +47,7 @@ class Arrival(Struct, frozen=True, gc=False):
         fingerprint: 16 hex characters that say which event it is, wherever it stands.
         event_id: the id in its envelope.
         at: its time in the process's own counting (append or event time), microseconds since 1970.
-        values: the fields the process needs (`agents.compile.extract`).
+        values: the fields the process needs (`agents.extract`).
     """
 
     case: str
@@ -119,6 +119,7 @@ def step(graph: Graph, case: Case | None, arrival: Arrival) -> tuple[Case, tuple
         raise Rejected("late", f"case {case.id} is closed ({draft.case.outcome}); {arrival.topic} came after its end")
     node = _taker(graph, draft.case, arrival)
     draft.apply(arrival, node)
+    forget(draft.case, graph.keeps)
     return draft.case, tuple(draft.out)
 
 
@@ -142,6 +143,7 @@ def due(graph: Graph, case: Case, now: int) -> tuple[Case, tuple[Emit, ...]]:
     _check_pin(graph, case)
     draft = _Draft(graph, copy(case))
     draft.fire(now + 1)
+    forget(draft.case, graph.keeps)
     return draft.case, tuple(draft.out)
 
 
@@ -168,6 +170,7 @@ def _open(graph: Graph, arrival: Arrival) -> tuple[Case, tuple[Emit, ...]]:
             draft.run_late(graph.late, moment)
     if case.outcome is None:
         draft.run(graph.entry)
+    forget(case, graph.keeps)
     return case, tuple(draft.out)
 
 

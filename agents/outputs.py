@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 from pydantic import ValidationError
 
-from agents import case as cases
+from agents import case_bytes
 from agents.case import Case
 from agents.intake import Dead
 from agents.machine import Emit
@@ -87,7 +87,7 @@ class Outputs:
         Raises:
             Refused: no batch holds it.
         """
-        check_size(record_bytes(Outgoing(case.id.encode(), cases.archived(case))))
+        check_size(record_bytes(Outgoing(case.id.encode(), case_bytes.archived(case))))
 
     def forget(self) -> None:
         """Drop what was checked and may not be sent: another worker takes over, or a smaller decision follows."""
@@ -122,13 +122,12 @@ class Outputs:
 
     async def archive(self, closed: Mapping[int, Sequence[Case]]) -> None:
         """Append closed cases, by case partition, to the group's archive."""
-        await self._append(
-            {
-                Partition(f"{self._group}.archive", number): [Outgoing(c.id.encode(), cases.archived(c)) for c in found]
-                for number, found in closed.items()
-                if found
-            }
-        )
+        rows = {
+            number: [Outgoing(case.id.encode(), case_bytes.archived(case)) for case in found]
+            for number, found in closed.items()
+            if found
+        }
+        await self._append({Partition(f"{self._group}.archive", number): found for number, found in rows.items()})
 
     async def dead(self, letters: Sequence[Dead]) -> None:
         """Append records that could not be taken, bytes unchanged, to the group's dead letters."""

@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agents import case as cases
-from agents import case_log, parked
-from agents.case import CaseDamaged
+from agents import case_bytes, case_log, parked
+from agents.case_bytes import CaseDamaged
 from agents.case_log import Damaged, Marker, Positions, Row, Stored
 from bus.errors import BusError
 from bus.message import Record
@@ -218,7 +217,7 @@ def _markers(archive: Iterable[Record], readable: set[bytes], *, now: int, life:
         if record.value is None or key in readable or expires < now:
             continue
         try:
-            case = cases.from_bytes(record.value)
+            case = case_bytes.from_bytes(record.value)
         except CaseDamaged:
             unreadable += key not in found
             continue

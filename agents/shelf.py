@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agents import case as cases
-from agents import case_log, parked
+from agents import case_bytes, case_log, parked
 from agents.case_log import Damaged, Marker, Positions, Row, Stored
 from agents.parked import Waiting
 
@@ -81,7 +81,10 @@ class Shelf:
         if isinstance(entry, Stored):
             written = self.chapters.get(case_id, ())
             if len(entry.case.chapters) > len(written):
-                self.chapters[case_id] = [*written, *map(cases.chapter_to_bytes, entry.case.chapters[len(written) :])]
+                self.chapters[case_id] = [
+                    *written,
+                    *map(case_bytes.chapter_to_bytes, entry.case.chapters[len(written) :]),
+                ]
             self._touch(case_id, entry)
         if before is None or not case_log.same_due(before, value):
             due = case_log.due_of(value)
@@ -100,7 +103,9 @@ class Shelf:
         if isinstance(entry, Stored):
             cases.close_chapters(entry.case, len(entry.pending))
             new = entry.case.chapters[written:]
-            found += [(case_log.chapter_key(case_id, n), cases.chapter_to_bytes(c)) for n, c in enumerate(new, written)]
+            found += [
+                (case_log.chapter_key(case_id, n), case_bytes.chapter_to_bytes(c)) for n, c in enumerate(new, written)
+            ]
         else:
             found += [(case_log.chapter_key(case_id, number), None) for number in range(written)]
         found.append((case_id.encode(), None if entry is None else case_log.pack(entry)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic_core import from_json, to_json
 
 from agents import case as cases
-from agents import case_log, parked
+from agents import case_bytes, case_log, parked
 from agents.case import Case, Mark
 from agents.case_log import Row, Stored
 from agents.graph import Graph
@@ -114,7 +114,7 @@ def _case(reader: Reader, archive: Partition, key: bytes, rows: Mapping[bytes, b
     if isinstance(entry, Stored):
         return entry.case
     archived = _latest(reader, archive, key).get(key)
-    return None if archived is None else cases.from_bytes(archived)
+    return None if archived is None else case_bytes.from_bytes(archived)
 
 
 def entries(reader: Reader, found: Found) -> list[Entry]:

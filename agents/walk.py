@@ -14,13 +14,12 @@ from agents import evaluate, timing
 from agents.definition import RESERVED, Arm, Body, Deadline, Late, Repeat, Wait
 from agents.evaluate import DEADLINE_FIELDS, Binding, Checked, Scope
 from agents.expression import Const
-from agents.gather import Gather, Loc, Spot, Waiting
+from agents.gather import NEVER, Gather, Limit, Loc, Spot, Waiting
 from agents.graph import (
     CASE_STEP,
     NOWHERE,
     Again,
     Block,
-    Due,
     End,
     Fork,
     Guard,
@@ -70,15 +69,15 @@ class Walk(Gather):
             blocks.append(block)
         return addresses[0], current, tuple(blocks)
 
-    def due(self, deadline: Deadline, loc: Loc, scope: Scope) -> tuple[Due | None, str]:
-        """When a deadline falls due, and the same as text for the content hash; None when a fault is noted.
+    def due(self, deadline: Deadline, loc: Loc, scope: Scope) -> Limit:
+        """When a deadline falls due; never, and a fault is noted, when its ``at`` is wrong.
 
-        `loc` is the place of `deadline` in the file, `scope` what its ``at`` can name.
+        `loc` is the place of `deadline` in the file, `scope` what ``at`` can name.
         """
         if deadline.at is None:
-            return timing.after(deadline), f"after {timing.words(deadline)}"
+            return Limit(timing.after(deadline), f"after {timing.words(deadline)}")
         part = self.time(deadline.at, (*loc, "at"), scope)
-        return (None, "") if part is None else (timing.at(part), f"at {part.tree!r}")
+        return NEVER if part is None else Limit(timing.at(part), f"at {part.tree!r}", part.paths)
 
     def late(self, late: Late | None, step: str, owner: str, loc: Loc, scope: Scope) -> int:
         """The address of what a passed deadline does, NOWHERE when it does nothing.
@@ -150,7 +149,7 @@ class Walk(Gather):
         if bind in scope.names or bind in RESERVED:
             self.fault("shadowing", f"{bind!r} already names something else here.", loc,
                        fix="Bind the event to another name with `as`.")  # fmt: skip
-        due, due_form, late = self._deadline(name, body, owner, loc, scope)
+        limit, late = self._deadline(name, body, owner, loc, scope)
         if found is None:
             return scope
         inside = scope.bind(bind, Binding(topic, found.model))
@@ -158,12 +157,13 @@ class Walk(Gather):
         self.listens.append(Waiting(topic, body.where is not None, loc))
         self.needs.setdefault(topic, set())
         guard = None if where is None else where.guard()
-        form = f"listen {name} {topic} {bind} {where.tree if where else None!r} {due_form} {late} {spot.after}"
-        self.put(spot.here, Listen(name, topic, bind, guard, False, due, late, spot.after), form)  # noqa: FBT003  # set at the end
+        form = f"listen {name} {topic} {bind} {where.tree if where else None!r} {limit.form} {late} {spot.after}"
+        node = Listen(name, topic, bind, guard, False, limit.due, late, spot.after)  # noqa: FBT003  # set at the end
+        self.put(spot.here, node, form, limit.reads if where is None else limit.reads | where.paths)
         self.describe(name, topic=topic, waits_for=f"{found.model.contract.replace('.', ' ')} from {found.agency}")
         return inside if where is None else inside.knowing(evaluate.present_if(where.tree, holds=True))
 
-    def _deadline(self, name: str, body: Body, owner: str, loc: Loc, scope: Scope) -> tuple[Due | None, str, int]:
+    def _deadline(self, name: str, body: Body, owner: str, loc: Loc, scope: Scope) -> tuple[Limit, int]:
         deadline = body.deadline
         loc = (*loc, "deadline")
         if deadline is None:
@@ -171,12 +171,11 @@ class Walk(Gather):
                 self.fault("deadline-missing", f"{name} may wait for ever.", loc,
                            fix="Add `deadline: {working_days: 5, late: {emit: bus.deadline.missed.v1}}`, "
                                "or `deadline: none` if that is meant.")  # fmt: skip
-            return None, "", NOWHERE
+            return NEVER, NOWHERE
         if not isinstance(deadline, Deadline):
-            return None, "", NOWHERE
-        due, form = self.due(deadline, loc, scope)
+            return NEVER, NOWHERE
         self.describe(name, deadline=timing.limit(deadline))
-        return due, form, self.late(deadline.late, name, owner, loc, scope)
+        return self.due(deadline, loc, scope), self.late(deadline.late, name, owner, loc, scope)
 
     def _emit(self, body: Body, topic: str, spot: Spot) -> Scope:
         name, loc, scope = spot.name, spot.loc, spot.scope
@@ -202,7 +201,7 @@ class Walk(Gather):
             if part.type.nullable:
                 self.fault("wait", f"{wait.until} may be missing, and the case would wait for ever.", (*loc, "wait"),
                            fix=f"Ask before, in a switch: `when: {wait.until} is null`.")  # fmt: skip
-            self.put(here, WaitNode(name, timing.at(part), after), f"wait {name} {part.tree!r} {after}")
+            self.put(here, WaitNode(name, timing.at(part), after), f"wait {name} {part.tree!r} {after}", part.paths)
         self.describe(name, waits_for=text)
         return scope
 
@@ -235,7 +234,8 @@ class Walk(Gather):
                     form.append(f"{part.tree!r} -> {entry}")
             if behind is not None:
                 ways.append(behind)
-        self.put(spot.here, Switch(tuple(guards), otherwise), f"switch {form} {otherwise}")
+        reads = frozenset(path for part in conditions for path in part.paths)
+        self.put(spot.here, Switch(tuple(guards), otherwise), f"switch {form} {otherwise}", reads)
         if len(conditions) == sum(arm.when is not None for arm in arms):
             self._coverage(name, arms, conditions, scope, loc)
         return (Scope.merged(ways) if ways else None), Block(name, tuple(inner))
@@ -324,6 +324,7 @@ class Walk(Gather):
                 again,
                 Again(name, until, loop.max, entry, spot.after),
                 f"again {shown!r} {loop.max} {entry} {spot.after}",
+                frozenset() if part is None else part.paths,
             )
         return behind, Block(name, ((f"until {loop.until}", blocks),))
 

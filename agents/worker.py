@@ -21,6 +21,7 @@ from pathlib import Path
 
 from agents import compile as compiler
 from agents import instance
+from agents.extract import extract
 from agents.graph import Graph
 from agents.health import Limits, Pulse
 from agents.health_server import HealthServer
@@ -185,7 +186,7 @@ async def _run(job: Job, settings: Settings, watch: _Watch) -> None:
     producer = KafkaProducer(settings.bootstrap, client_id=f"{group}-outputs")
     await log.start()
     await producer.start()
-    extracts = {topic: compiler.extract(list(graphs.values()), topic, catalogue) for topic in graph.listens}
+    extracts = {topic: extract(list(graphs.values()), topic, catalogue) for topic in graph.listens}
     clock = SystemClock()
     runner = Runner(
         graphs,

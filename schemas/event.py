@@ -27,7 +27,14 @@ class PersonalData(StrEnum):
 class Part(BaseModel):
     """A nested part of an event, under the same rules as `Event` itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        ser_json_bytes="base64",  # bytes need not be UTF-8
+        val_json_bytes="base64",
+    )
 
 
 class Event(Part):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from agents import case as cases
+from agents import case_bytes
 from agents import compile as compiler
 from agents.case_log import Marker, MemoryCaseLog, Stored
 from agents.decide import Decider
@@ -227,7 +227,9 @@ def _wrong_in_outputs(world: World, ids: list[str]) -> list[str]:
 
 def _wrong_in_archive(world: World, ids: list[str]) -> list[str]:
     found: list[str] = []
-    archive = {case.id: case for r in world.stored(f"{GROUP}.archive") for case in [cases.from_bytes(r.value or b"")]}
+    archive = {
+        case.id: case for r in world.stored(f"{GROUP}.archive") for case in [case_bytes.from_bytes(r.value or b"")]
+    }
     if set(archive) != set(ids):
         found.append(f"archived: {sorted(archive)}")
     for case in archive.values():

@@ -166,6 +166,7 @@ class World:
             waiters={answered: (1,)},
             at={"wait": 1},
             reach={"wait": frozenset({answered})},
+            keeps={"wait": {}, "case": {}},
             due=None,
             late=-1,
             steps={},

@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 
 from agents import case as cases
+from agents import case_bytes
 from agents.case_log import MemoryCaseLog
 from tests.agents.faults import Faults, parked_rows, redrive, tell, untold
 from tests.agents.world import GROUP, World, decoded
@@ -105,7 +106,7 @@ class Operators:
         found += [f"dead letter: {letter!r}" for letter in letters - self._redriven]
         missed = {dict(r.headers)["ce_id"]: decoded(r).step for r in world.stored("bus.deadline.missed.v1")}
         for record in world.stored(f"{GROUP}.archive"):
-            case = cases.from_bytes(record.value or b"")
+            case = case_bytes.from_bytes(record.value or b"")
             if case.id not in self.dropped:
                 found += _out_of_time(case, {(i or b"").decode(): step for i, step in missed.items()})
         return found

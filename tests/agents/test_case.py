@@ -1,57 +1,12 @@
-"""The bytes of a case."""
+"""The state of a case: chapters, marks that wait for their place, timers, copies."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import case as cases
-from agents.case import (
-    CHAPTER,
-    CHAPTERED,
-    FORMAT,
-    Active,
-    Case,
-    CaseDamaged,
-    Early,
-    Mark,
-    copy,
-    from_bytes,
-    next_due,
-    to_bytes,
-)
-
-TEXT = st.text(max_size=8)
-INTS = st.integers(-(2**62), 2**62)
-JSON = st.recursive(
-    st.none() | st.booleans() | INTS | TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-)
-FIELDS = st.dictionaries(TEXT, JSON, max_size=3)
-ACTIVE = st.builds(Active, INTS, st.none() | INTS, st.booleans())
-CASES = st.builds(
-    Case,
-    TEXT,
-    TEXT,
-    INTS,
-    transitions=INTS,
-    active=st.dictionaries(TEXT, ACTIVE, max_size=3),
-    deadline=st.none() | ACTIVE,
-    counts=st.dictionaries(TEXT, INTS, max_size=3),
-    values=st.dictionaries(TEXT, FIELDS, max_size=3),
-    applied=st.lists(TEXT, max_size=3),
-    trail=st.lists(st.builds(Mark, TEXT, TEXT, INTS, INTS, INTS, TEXT), max_size=3),
-    early=st.lists(st.builds(Early, TEXT, TEXT, INTS, INTS, FIELDS), max_size=3),
-    outcome=st.none() | TEXT,
-)
-
-
-@given(CASES)
-def test_a_case_comes_back_from_its_bytes(case: Case) -> None:
-    assert from_bytes(to_bytes(case)) == case
+from agents.case import CHAPTER, Active, Case, Early, Mark, copy, next_due
 
 
 def long_case(events: int, *, early: int) -> Case:
@@ -78,27 +33,6 @@ def test_closing_chapters_loses_no_event_and_takes_each_once(events: int, early:
     assert cases.whole_applied(case) == [f"f{number}" for number in range(events)]
     assert all(case.has(f"f{number}") for number in range(events))
     assert not case.has("another")
-    whole = from_bytes(cases.archived(case))
-    assert (whole.applied, whole.trail) == (cases.whole_applied(case), trail)
-    written = [cases.chapter_to_bytes(chapter) for chapter in case.chapters]
-    assert from_bytes(to_bytes(case), [cases.chapter_from_bytes(raw) for raw in written]) == case
-
-
-def test_a_case_without_all_its_chapters_is_damaged_unless_its_past_is_not_wanted() -> None:
-    case = long_case(200, early=-1)
-    for missing in ([], list(case.chapters[:-1])):
-        with pytest.raises(CaseDamaged, match="chapters"):
-            from_bytes(to_bytes(case), missing)
-    assert from_bytes(to_bytes(case), None).trail == case.trail
-
-
-@given(st.binary(max_size=40))
-def test_any_bytes_are_a_chapter_or_damaged(raw: bytes) -> None:
-    good = cases.chapter_to_bytes(long_case(200, early=-1).chapters[0])
-    with suppress(CaseDamaged):
-        cases.chapter_from_bytes(raw)
-    with pytest.raises(CaseDamaged):
-        cases.chapter_from_bytes(good[: len(raw)])
 
 
 def test_marks_that_wait_for_their_place_stay_open() -> None:
@@ -108,26 +42,6 @@ def test_marks_that_wait_for_their_place_stay_open() -> None:
     assert len(case.chapters) == 50 // CHAPTER
     cases.place(case, 150, {str(n): (0, n) for n in range(50, 200)})
     assert [mark.offset for mark in case.trail[-150:]] == list(range(50, 200))
-
-
-@given(CASES, st.data())
-def test_cut_or_changed_bytes_are_refused_or_are_another_whole_case(case: Case, data: st.DataObject) -> None:
-    raw = bytearray(to_bytes(case))
-    cut = data.draw(st.integers(0, len(raw) - 1))
-    with pytest.raises(CaseDamaged):
-        from_bytes(bytes(raw[:cut]))
-    raw[cut] ^= data.draw(st.integers(1, 255))
-    try:
-        other = from_bytes(bytes(raw))
-    except CaseDamaged:
-        return
-    assert from_bytes(to_bytes(other)) == other
-
-
-def test_a_newer_format_is_refused_with_the_remedy() -> None:
-    raw = to_bytes(Case("c", "g", 0)).replace(b"[%d," % FORMAT, b"[%d," % (CHAPTERED + 1), 1)
-    with pytest.raises(CaseDamaged, match="Upgrade this worker"):
-        from_bytes(raw)
 
 
 def test_the_next_timer_is_the_earliest_that_has_not_fired() -> None:

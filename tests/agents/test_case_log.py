@@ -14,7 +14,7 @@ from agents.case import Case, next_due
 from agents.case_log import Damaged, Marker, MemoryCaseLog, Positions, Stored
 from agents.machine import Emit
 from bus.errors import Fenced
-from tests.agents.test_case import CASES, FIELDS, INTS, TEXT
+from tests.agents.test_case_bytes import CASES, FIELDS, INTS, TEXT
 
 EMITS = st.builds(Emit, TEXT, TEXT, TEXT, TEXT, FIELDS, INTS, st.none() | TEXT)
 STORED = st.builds(Stored, CASES, st.lists(EMITS, max_size=3).map(tuple))

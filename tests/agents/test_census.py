@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents import case as cases
-from agents import case_log, census
+from agents import case_bytes, case_log, census
 from agents.case import Active, Case, Mark
 from agents.case_log import Marker, Positions, Stored
 from agents.census import Census, Summary
@@ -88,7 +87,7 @@ def test_cases_of_another_run_are_not_counted(cluster: MemoryCluster) -> None:
 
 def test_archived_cases_are_those_since_then_and_each_once(cluster: MemoryCluster) -> None:
     def archive(number: int, *found: Case) -> None:
-        cluster.store(Partition(ARCHIVE, number), [Outgoing(c.id.encode(), cases.to_bytes(c)) for c in found])
+        cluster.store(Partition(ARCHIVE, number), [Outgoing(c.id.encode(), case_bytes.to_bytes(c)) for c in found])
 
     archive(0, closed("before"))
     since = census.archive_ends(cluster.reader(), GROUP)

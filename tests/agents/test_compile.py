@@ -1,10 +1,9 @@
-"""From a file to a graph: the hash, the extractor, the processes we ship."""
+"""From a file to a graph: the hash, the processes we ship."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ from hypothesis import strategies as st
 
 import agents
 from agents import machine
-from agents.compile import compile_file, extract
+from agents.compile import compile_file
+from agents.extract import extract
 from agents.machine import Arrival, Rejected
 from bus.errors import CheckFailed
 from schemas.catalogue import standard
@@ -22,15 +22,11 @@ from tests.agents.process_support import (
     ANSWER,
     CATALOGUE,
     END,
-    Address,
-    Colour,
-    Thing,
     compiled,
     definition,
     findings,
     from_text,
     listen,
-    thing,
 )
 
 PROCESSES = Path(agents.__file__).parent / "processes"
@@ -51,39 +47,6 @@ def test_comments_titles_and_layout_do_not_change_the_hash_but_behaviour_does() 
         compiled(STEPS, owner="z", deadline={"days": 1}),
     ]
     assert len({graph.hash, *(other.hash for other in changed)}) == len(changed) + 1
-
-
-def test_every_kind_of_field_is_taken_as_json() -> None:
-    given_fields = {"number": "b.number", "when": "b.when", "day": "b.day", "price": "b.price", "address": "b.address"}
-    given_fields |= {"colour": "b.colour", "text": "b.address.town"}
-    graph = compiled([{"got": listen("b", **{"as": "b"})}, {"tell": {"emit": ANSWER, "with": given_fields}}, END])
-    take = extract([graph], thing("b"), CATALOGUE)
-    moment = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
-    event = Thing(
-        number=3,
-        when=moment,
-        day=date(2026, 3, 1),
-        price=Decimal("1.20"),
-        colour=Colour.GREEN,
-        address=Address(town="Şəki"),
-    )
-    assert take(event) == {
-        "address": {"town": "Şəki", "zip_code": None},
-        "address.town": "Şəki",
-        "colour": "green",
-        "day": "2026-03-01",
-        "number": 3,
-        "price": "1.20",
-        "when": "2026-03-01T12:00:00.000005Z",
-    }
-    assert take(Thing())["address.town"] is None
-
-
-def test_fields_of_several_versions_of_a_process_are_taken_together() -> None:
-    one, two = compiled(STEPS), compiled([{"got": listen("b", where="got.flag")}, END])
-    assert extract([one, two], thing("b"), CATALOGUE)(Thing(number=4, flag=True)) == {"flag": True, "number": 4}
-    with pytest.raises(KeyError):
-        extract([one], thing("c"), CATALOGUE)
 
 
 def test_the_file_at_fault_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agents import case as cases
+from agents import case_bytes
 from agents.case import Case
 from agents.case_log import Marker, Stored
 from agents.outputs import Outputs
@@ -91,7 +91,7 @@ async def test_a_released_case_goes_on_in_order_as_if_nothing_had_failed(world: 
     tell(world, "birth-1")
     await some_time(world, worker)
     (archived,) = world.stored(f"{GROUP}.archive")
-    case = cases.from_bytes(archived.value or b"")
+    case = case_bytes.from_bytes(archived.value or b"")
     assert case.outcome == "completed"
     topics = [mark.topic for mark in case.trail if not mark.id]
     assert topics == [
@@ -415,7 +415,7 @@ async def _told(seed: int, *, trouble: bool) -> tuple[list[Any], list[Any]]:
         tell(world, case, action=f"last-{case}")
     await some_time(world, worker, steps=6)
     said = sorted((r.topic, r.key, r.value, r.headers) for t in (REQUEST, MISSED) for r in world.stored(t))
-    ended = [cases.from_bytes(r.value or b"") for r in world.stored(f"{GROUP}.archive")]
+    ended = [case_bytes.from_bytes(r.value or b"") for r in world.stored(f"{GROUP}.archive")]
     return said, sorted(
         (c.id, c.outcome, c.transitions, c.applied, [(m.topic, m.step, m.at, m.since) for m in c.trail]) for c in ended
     )

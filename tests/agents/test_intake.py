@@ -10,6 +10,7 @@ import pytest
 from msgspec import structs
 
 from agents import compile as compiler
+from agents.extract import extract
 from agents.graph import Graph, Json
 from agents.intake import Broken, Dead, Intake
 from agents.worker import PROCESSES
@@ -26,7 +27,7 @@ NOTIFIED = "health.birth.notified.v1"
 
 
 def intake(graph: Graph = GRAPH, *, prefix: str = "", codec: Codec = CODEC) -> Intake:
-    extracts = {topic: compiler.extract([graph], topic, CATALOGUE) for topic in graph.listens}
+    extracts = {topic: extract([graph], topic, CATALOGUE) for topic in graph.listens}
     return Intake(graph, catalogue=CATALOGUE, codec=codec, extracts=extracts, partitions=PARTITIONS, prefix=prefix)
 
 

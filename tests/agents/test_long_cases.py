@@ -6,8 +6,7 @@ from collections import Counter
 
 import pytest
 
-from agents import case as cases
-from agents import case_log, trace
+from agents import case_bytes, case_log, trace
 from agents import compile as compiler
 from agents import shelf as shelves
 from agents.case import CHAPTER
@@ -75,7 +74,7 @@ async def test_what_it_took_is_known_after_restarts_and_the_archive_has_all_of_i
     await worker.step()
     assert len(world.events(FOLLOWED)) == 301
     (archived,) = world.stored(f"{GROUP}.archive")
-    case = cases.from_bytes(archived.value or b"")
+    case = case_bytes.from_bytes(archived.value or b"")
     assert len(case.applied) == len(set(case.applied)) == 301
     assert Counter(mark.topic for mark in case.trail)[FOLLOWED] == 301
     shelf = shelves.recover((n, k, v) for n, (k, v) in enumerate(world.rows[HOME]))
@@ -93,7 +92,7 @@ async def test_its_outputs_places_are_in_the_archive_when_nobody_died(world: Wor
     world.clock.advance(seconds=2)
     await worker.step()
     (archived,) = world.stored(f"{GROUP}.archive")
-    assert all(mark.offset >= 0 for mark in cases.from_bytes(archived.value or b"").trail)
+    assert all(mark.offset >= 0 for mark in case_bytes.from_bytes(archived.value or b"").trail)
 
 
 async def test_a_case_that_is_not_among_the_last_touched_comes_back_as_it_was(
@@ -110,7 +109,7 @@ async def test_a_case_that_is_not_among_the_last_touched_comes_back_as_it_was(
     world.clock.advance(seconds=2)
     await worker.step()
     (archived,) = world.stored(f"{GROUP}.archive")
-    case = cases.from_bytes(archived.value or b"")
+    case = case_bytes.from_bytes(archived.value or b"")
     assert (case.outcome, len(case.applied)) == ("completed", 300)
     assert all(mark.offset >= 0 for mark in case.trail)
 

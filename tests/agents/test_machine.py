@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents import machine
-from agents.case import EARLY_LIMIT, Case, from_bytes, next_due, to_bytes
+from agents.case import EARLY_LIMIT, Case, next_due
+from agents.case_bytes import from_bytes, to_bytes
 from agents.graph import Graph
 from agents.machine import Arrival, Emit, Rejected
-from tests.agents.process_support import ANSWER, END, MISSED, SECOND, arrival, compiled, listen, thing
+from tests.agents.process_support import ANSWER, END, MISSED, SECOND, Thing, arrival, compiled, listen, thing
 
 DAY = 86_400
 
@@ -251,7 +254,8 @@ def processes(draw: st.DrawFn, *, timers: bool) -> Steps:
     """Block-structured steps over the topics b-i; branches of a fork never wait for one topic."""
     counter = iter(range(1000))
 
-    def block(topics: str, depth: int) -> Steps:
+    def block(topics: str, depth: int, scope: list[str]) -> Steps:
+        """Steps that begin with the names of `scope` bound, and add theirs to it."""
         steps: Steps = []
         for _ in range(draw(st.integers(1, 3))):
             name = f"s{next(counter)}"
@@ -262,24 +266,33 @@ def processes(draw: st.DrawFn, *, timers: bool) -> Steps:
             if kind == "listen":
                 more = draw(st.sampled_from([{}, LATE, {"deadline": {"minutes": 2, "late": {"emit": MISSED}}}]))
                 steps.append({name: listen(draw(st.sampled_from(topics)), **(more if timers else {}))})
+                scope.append(name)
             elif kind == "emit":
-                steps.append({name: {"emit": ANSWER, "with": {"number": "opened.number"}}})
+                said = {
+                    "number": f"{draw(st.sampled_from(scope))}.number",
+                    "text": f"{draw(st.sampled_from(scope))}.text",
+                }
+                steps.append({name: {"emit": ANSWER, "with": said}})
             elif kind == "wait":
                 steps.append({name: {"wait": {"for": {"minutes": draw(st.integers(1, 90))}}}})
             elif kind == "repeat":
                 first = {f"s{next(counter)}": listen(draw(st.sampled_from(topics)))}
-                body = [first, *block(topics, depth - 1)]
+                scope.append(next(iter(first)))
+                body = [first, *block(topics, depth - 1, scope)]
                 steps.append({name: {"repeat": {"until": False, "max": draw(st.integers(1, 3)), "do": body}}})
             elif kind == "switch":
-                arms = [{"when": "opened.flag", "do": block(topics, depth - 1)}, {"else": block(topics, depth - 1)}]
+                yes, no = (block(topics, depth - 1, [*scope]) for _ in range(2))
+                arms = [{"when": "opened.flag", "do": yes}, {"else": no}]
                 steps.append({name: {"switch": arms}})
             else:
                 cut = draw(st.integers(1, len(topics) - 1))
-                branches = {"x": block(topics[:cut], depth - 1), "y": block(topics[cut:], depth - 1)}
+                left, right = [*scope], [*scope]
+                branches = {"x": block(topics[:cut], depth - 1, left), "y": block(topics[cut:], depth - 1, right)}
+                scope += [*left[len(scope) :], *right[len(scope) :]]
                 steps.append({name: {"fork": branches}})
         return steps
 
-    return [*block("bcdefg", 2), END]
+    return [*block("bcdefg", 2, ["opened"]), END]
 
 
 EVENTS = st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(0, 3000)), max_size=25)
@@ -318,6 +331,34 @@ def test_any_process_under_any_events(steps: Steps, events: list[tuple[str, int]
         case = after
         ids += [e.id for e in out]
     assert len(ids) == len(set(ids))
+
+
+@settings(max_examples=300, deadline=None)
+@given(processes(timers=True), EVENTS, st.booleans())
+def test_nothing_that_is_forgotten_would_have_been_read(
+    steps: Steps, events: list[tuple[str, int]], flag: bool
+) -> None:
+    graph = compiled(steps)
+    whole = {name: frozenset(Thing.model_fields) for name in (*graph.steps, "opened")}
+    remembering = replace(graph, keeps=dict.fromkeys(graph.keeps, whole))
+    at = 1000
+    said: list[list[Emit]] = []
+    for one in (graph, remembering):
+        arrivals = [arrival("a", at, number=0, flag=flag, text="at first")]
+        arrivals += [arrival(agency, at + n, number=n, text=f"{n}") for n, (agency, _) in enumerate(events, 1)]
+        said.append(told(one, arrivals))
+    assert said[0] == said[1]
+
+
+def told(graph: Graph, arrivals: list[Arrival]) -> list[Emit]:
+    """What comes out of a case from one arrival after the other, those that do not fit left out."""
+    case: Case | None = None
+    emits: list[Emit] = []
+    for one in arrivals:
+        with suppress(Rejected):
+            case, out = machine.step(graph, case, one)
+            emits += out
+    return emits
 
 
 class Oracle:

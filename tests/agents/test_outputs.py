@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from agents import case as cases
+from agents import case_bytes
 from agents.case import Case
 from agents.intake import Dead
 from agents.machine import Emit
@@ -171,7 +171,7 @@ async def test_closed_cases_go_to_the_archive_under_their_id(cluster: MemoryClus
     case = Case("birth-1", "g", 5, outcome="completed")
     await outputs(cluster).archive({2: [case], 0: []})
     (record,) = cluster.logs[Partition(f"{GROUP}.archive", 2)]
-    assert (record.key, cases.from_bytes(record.value or b"")) == (b"birth-1", case)
+    assert (record.key, case_bytes.from_bytes(record.value or b"")) == (b"birth-1", case)
 
 
 async def test_a_dead_letter_keeps_the_bytes_and_says_where_it_came_from(cluster: MemoryCluster) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from agents import case as cases
-from agents import case_log
+from agents import case_bytes, case_log
 from agents.case_log import Damaged, Marker, Positions, Stored
 from agents.machine import Emit
 from agents.rebuild_plan import Plan, plan
@@ -54,7 +53,7 @@ def entries(world: World) -> dict[str, Any]:
                 trail = [
                     structs.replace(m, partition=-1, offset=-1) if m.topic == REQUEST else m for m in entry.case.trail
                 ]
-                found[case_id] = cases.to_bytes(structs.replace(entry.case, trail=trail))
+                found[case_id] = case_bytes.to_bytes(structs.replace(entry.case, trail=trail))
     return found
 
 

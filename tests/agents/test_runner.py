@@ -42,9 +42,9 @@ async def test_a_birth_goes_from_the_clinic_to_the_benefit(world: World) -> None
     world.clock.advance(seconds=2)
     await worker.step()
     (archived,) = world.stored(f"{GROUP}.archive")
-    from agents import case as cases
+    from agents import case_bytes
 
-    case = cases.from_bytes(archived.value or b"")
+    case = case_bytes.from_bytes(archived.value or b"")
     assert (case.id, case.outcome) == ("birth-1", "completed")
     assert [mark.offset >= 0 for mark in case.trail] == [True] * len(case.trail)
     assert isinstance(open_cases(world)["birth-1"], Marker)

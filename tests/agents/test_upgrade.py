@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agents import case as cases
-from agents import case_log, shelf
+from agents import case_bytes, case_log, shelf
 from agents.case_log import Marker, Stored
 from bus.errors import BusError
 from tests.agents import births, reader_0_1_0
@@ -63,7 +63,7 @@ async def test_this_version_goes_on_where_0_1_0_left_off(old: World) -> None:
     await some_time(old, worker)
     await some_time(old, worker)
     assert {c: type(e) for c, e in open_cases(old).items()} == dict.fromkeys(("birth-1", "birth-2", "birth-3"), Marker)
-    ended = [cases.from_bytes(r.value or b"") for r in old.stored(f"{GROUP}.archive")]
+    ended = [case_bytes.from_bytes(r.value or b"") for r in old.stored(f"{GROUP}.archive")]
     assert {(case.id, case.outcome) for case in ended} == {("birth-2", "completed"), ("birth-3", "completed")}
     assert (len(old.events(REQUEST)), old.stored(MISSED), old.stored(f"{GROUP}.dead")) == (2, [], [])
 

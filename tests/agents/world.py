@@ -16,6 +16,7 @@ from typing import Any
 
 from agents import compile as compiler
 from agents.case_log import MemoryCaseLog
+from agents.extract import extract
 from agents.graph import Graph
 from agents.intake import Intake
 from agents.outputs import Outputs
@@ -108,7 +109,7 @@ class Worker:
                 graph,
                 catalogue=CATALOGUE,
                 codec=CODEC,
-                extracts={t: compiler.extract([graph], t, CATALOGUE) for t in graph.listens},
+                extracts={t: extract([graph], t, CATALOGUE) for t in graph.listens},
                 partitions=PARTITIONS,
             ),
             log=self.log,

@@ -12,11 +12,11 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 
-from agents import case as cases
-from agents import case_log, worker
+from agents import case_bytes, case_log, worker
 from agents import compile as compiler
 from agents.case import Case
 from agents.case_log import Positions, Row, Stored
+from agents.extract import extract
 from agents.kafka_case_log import KafkaCaseLog
 from agents.machine import Arrival, step
 from bus.message import Outgoing, Partition
@@ -46,7 +46,7 @@ def _births() -> list[Case]:
     case: Case | None = None
     for place, (agency, event) in enumerate(_BIRTH):
         topic = event.topic(agency)
-        values = compiler.extract([graph], topic, catalogue)(event)
+        values = extract([graph], topic, catalogue)(event)
         at = 1_772_600_767_000_000 + place * 1_000_000
         case, _ = step(graph, case, Arrival(_NAME, topic, 0, place, f"{place:016x}", f"e-{place}", at, values))
         if place + 1 in _STAGES:
@@ -98,7 +98,7 @@ def _positions(written: int, rows: int) -> Row:
 
 async def fill_changelog(bootstrap: str, topic: str, count: int, partitions: int) -> None:
     """Write the same cases to a topic as a Faust table of JSON values keeps them."""
-    values = [cases.to_bytes(case) for case in _births()]
+    values = [case_bytes.to_bytes(case) for case in _births()]
     batches: dict[Partition, list[Outgoing]] = {}
     for number, name in enumerate(_names(count), 1):
         key = json.dumps(name).encode()

@@ -24,8 +24,9 @@ from schemas.event import Event
 from tests.bench.child import result_of
 from tests.bench.cluster import Cluster
 from tests.bench.report import Bar, Report, Row, Say
-from tests.bench.samples import Wide, samples
+from tests.bench.samples import samples
 from tests.bench.statistics import Spread, ratios, spread
+from tests.bench.wide import Wide
 
 NAME = "codec"
 WRITE, READ = "encode", "decode"

@@ -1,8 +1,8 @@
 """The yardstick with a fence: the loop of `confluent_loop`, one Kafka transaction per batch.
 
-Started by `tests.bench.sides`. The same work: batches of at most 1,000 records; per case a count, the last activity and
-the ids already applied; one changelog record per touched case and batch; one typed follow-up per event. Here the
-answers, the changelog rows and the input offsets of a batch are stored together or not at all.
+Started by `tests.bench.sides`. The same work: batches of at most 1,000 records; per case a count, a field of
+the last event and the ids already applied; one changelog record per touched case and batch; one typed follow-up per
+event. Here the answers, the changelog rows and the input offsets of a batch are stored together or not at all.
 
 What holds, also over kill -9 and for a member that was paused and replaced: no event is lost, none counts twice, each
 is answered, and a reader that reads committed sees the answer once (our worker may send it again under the same id).
@@ -17,7 +17,7 @@ for the transactions that are open in it.
 
 What it does not have: timers, dead letters, memory of finite size, as the other.
 
-Usage: python -m tests.bench.confluent_fenced BOOTSTRAP GROUP RECORDED_ID FOLLOWED_ID
+Usage: python -m tests.bench.confluent_fenced BOOTSTRAP GROUP WORK HEARD_ID SAID_ID
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from tests.bench.by_hand import FOLLOWED, TOPIC, ByHand
+from tests.bench.by_hand import ByHand
 from tests.bench.changelog import Changelog
 from tests.bench.confluent_loop import BATCH, FILL_S, Case
 
@@ -49,19 +49,19 @@ class Cases:
         cases = self._cases[number] = {}
         for key, value in rows:
             row = json.loads(value)
-            cases[key] = Case(row["events"], row["activity"], set(row["ids"]))
+            cases[key] = Case(row["events"], row["noted"], set(row["ids"]))
 
     def drop(self, number: int) -> None:
         """Forget a partition that another member takes over."""
         del self._cases[number]
 
-    def apply(self, number: int, key: bytes, event_id: str, activity: str) -> bool:
+    def apply(self, number: int, key: bytes, event_id: str, noted: str) -> bool:
         """Apply an event; whether it is new, and so to be answered."""
         case = self._cases[number].setdefault(key, Case())
         if event_id in case.ids:
             return False
         case.events += 1
-        case.activity = activity
+        case.noted = noted
         case.ids.add(event_id)
         self._changed.add((number, key))
         return True
@@ -71,7 +71,7 @@ class Cases:
         found = []
         for number, key in self._changed:
             case = self._cases[number][key]
-            row = {"events": case.events, "activity": case.activity, "ids": list(case.ids)}
+            row = {"events": case.events, "noted": case.noted, "ids": list(case.ids)}
             found.append((number, key, json.dumps(row).encode()))
         self._changed = set()
         return found
@@ -113,9 +113,9 @@ class Loop:
             KafkaException: the broker refused something, or this process was replaced; nothing of the batch is
                 stored. Start again.
         """
-        self._changelog.create(TOPIC)
+        self._changelog.create(self._by_hand.work.topic)
         self._producer.init_transactions(_PATIENCE_S)  # from here on the predecessor is fenced
-        self._consumer.subscribe([TOPIC], on_assign=self._assigned, on_revoke=self._revoked)
+        self._consumer.subscribe([self._by_hand.work.topic], on_assign=self._assigned, on_revoke=self._revoked)
         try:
             while True:
                 messages = self._consumer.consume(BATCH, FILL_S)
@@ -133,13 +133,13 @@ class Loop:
                 raise KafkaException(message.error())
             reached[message.partition()] = message.offset() + 1
             told = self._by_hand.read(message.key(), message.value(), message.headers())
-            if self._cases.apply(message.partition(), told.case, told.id, told.event["activity"]):
+            if self._cases.apply(message.partition(), told.case, told.id, told.noted):
                 value, headers = self._by_hand.answer(told)
-                self._producer.produce(FOLLOWED, value, told.case, headers=headers)
+                self._producer.produce(self._by_hand.work.answers, value, told.case, headers=headers)
         for number, key, row in self._cases.rows():
             self._producer.produce(self._changelog.topic, row, key, number)
         self._producer.flush(_PATIENCE_S)  # now: the commit would do it, after the wait for the offsets
-        places = [TopicPartition(TOPIC, number, offset) for number, offset in reached.items()]
+        places = [TopicPartition(self._by_hand.work.topic, number, offset) for number, offset in reached.items()]
         self._producer.send_offsets_to_transaction(places, self._consumer.consumer_group_metadata(), _PATIENCE_S)
         self._producer.commit_transaction(_PATIENCE_S)
 
@@ -154,5 +154,5 @@ class Loop:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    bootstrap, group, recorded, followed = sys.argv[1:]
-    Loop(bootstrap, group, ByHand(int(recorded), int(followed))).run()
+    bootstrap, group, work, heard, said = sys.argv[1:]
+    Loop(bootstrap, group, ByHand(work, int(heard), int(said))).run()

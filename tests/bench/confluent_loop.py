@@ -1,9 +1,9 @@
 """The yardstick without a fence: a bare confluent-kafka loop that keeps state and output over any crash.
 
-Started by `tests.bench.sides`. Batches of at most 1,000 records; per case a count, the last activity and the ids
-already applied; one changelog record per touched case and batch; one typed follow-up per event. Offsets are committed
-when the outputs and the changelog of the batch are delivered (acks=all, idempotent), and a restart reads the state
-back.
+Started by `tests.bench.sides`. Batches of at most 1,000 records; per case a count, a field of the last event and
+the ids already applied; one changelog record per touched case and batch; one typed follow-up per event. Offsets are
+committed when the outputs and the changelog of the batch are delivered (acks=all, idempotent), and a restart reads the
+state back.
 
 What holds, also over kill -9: no event is lost, none counts twice, each is answered, and an answer that is sent twice
 carries one id. The trap it avoids: outputs and changelog leave together, so a crash may keep the row "applied" and
@@ -13,7 +13,7 @@ What it does not have: a fence (a member that was paused and replaced may still 
 effect: see `confluent_fenced`), timers, dead letters (a record it cannot read ends it), memory of finite size (it keeps
 every case and every id for good).
 
-Usage: python -m tests.bench.confluent_loop BOOTSTRAP GROUP RECORDED_ID FOLLOWED_ID
+Usage: python -m tests.bench.confluent_loop BOOTSTRAP GROUP WORK HEARD_ID SAID_ID
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
-from tests.bench.by_hand import FOLLOWED, TOPIC, ByHand
+from tests.bench.by_hand import ByHand
 from tests.bench.changelog import Changelog
 
 BATCH = 1_000  # as our worker's fetches
@@ -40,7 +40,7 @@ class Case:
     """What is kept of a case."""
 
     events: int = 0
-    activity: str = ""
+    noted: str = ""
     ids: set[str] = field(default_factory=set)
 
 
@@ -58,7 +58,7 @@ class Cases:
         cases, unsure = {}, {}
         for key, value in rows:
             row = json.loads(value)
-            cases[key] = Case(row["events"], row["activity"], set(row["ids"]))
+            cases[key] = Case(row["events"], row["noted"], set(row["ids"]))
             unsure[key] = row["batch"]
         self._cases[number] = cases
         self._unsure[number] = {event_id for ids in unsure.values() for event_id in ids}
@@ -67,12 +67,12 @@ class Cases:
         """Forget a partition that another member takes over."""
         del self._cases[number], self._unsure[number]
 
-    def apply(self, number: int, key: bytes, event_id: str, activity: str) -> bool:
+    def apply(self, number: int, key: bytes, event_id: str, noted: str) -> bool:
         """Apply an event; whether it is to be answered."""
         case = self._cases[number].setdefault(key, Case())
         if event_id not in case.ids:
             case.events += 1
-            case.activity = activity
+            case.noted = noted
             case.ids.add(event_id)
             self._changed.add((number, key))
         elif event_id not in self._unsure[number]:
@@ -86,7 +86,7 @@ class Cases:
         for number, key in self._changed:
             case = self._cases[number][key]
             batch = self._touched[number, key]
-            row = {"events": case.events, "activity": case.activity, "ids": list(case.ids), "batch": batch}
+            row = {"events": case.events, "noted": case.noted, "ids": list(case.ids), "batch": batch}
             found.append((number, key, json.dumps(row).encode()))
         self._touched, self._changed = {}, set()
         return found
@@ -131,8 +131,9 @@ class Loop:
             KafkaException: the broker refused something; start again.
             RuntimeError: something was not delivered; start again.
         """
-        self._changelog.create(TOPIC)
-        self._consumer.subscribe([TOPIC], on_assign=self._assigned, on_revoke=self._revoked)
+        topic = self._by_hand.work.topic
+        self._changelog.create(topic)
+        self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked)
         try:
             while True:
                 messages = self._consumer.consume(BATCH, FILL_S)
@@ -146,9 +147,9 @@ class Loop:
             if message.error():
                 raise KafkaException(message.error())
             told = self._by_hand.read(message.key(), message.value(), message.headers())
-            if self._cases.apply(message.partition(), told.case, told.id, told.event["activity"]):
+            if self._cases.apply(message.partition(), told.case, told.id, told.noted):
                 value, headers = self._by_hand.answer(told)
-                self._producer.produce(FOLLOWED, value, told.case, headers=headers)
+                self._producer.produce(self._by_hand.work.answers, value, told.case, headers=headers)
         for number, key, row in self._cases.rows():
             self._producer.produce(self._changelog.topic, row, key, number)
         left = self._producer.flush(_DELIVERY_S)
@@ -169,5 +170,5 @@ class Loop:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    bootstrap, group, recorded, followed = sys.argv[1:]
-    Loop(bootstrap, group, ByHand(int(recorded), int(followed))).run()
+    bootstrap, group, work, heard, said = sys.argv[1:]
+    Loop(bootstrap, group, ByHand(work, int(heard), int(said))).run()

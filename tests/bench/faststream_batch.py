@@ -5,7 +5,7 @@ published by itself (a `publish_batch` has one set of headers) without waiting, 
 acknowledged. It keeps nothing of a case and knows no event again, so it does less than our worker: to be ahead of it is
 to be ahead although more is done.
 
-Usage: python -m tests.bench.faststream_batch BOOTSTRAP GROUP RECORDED_ID FOLLOWED_ID
+Usage: python -m tests.bench.faststream_batch BOOTSTRAP GROUP WORK HEARD_ID SAID_ID
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from faststream import AckPolicy, FastStream
 from faststream.kafka import KafkaBroker
 from faststream.kafka.annotations import KafkaMessage
 
-from tests.bench.by_hand import FOLLOWED, TOPIC, ByHand
+from tests.bench.by_hand import ByHand
 
 BATCH = 1_000  # as our worker's fetches
 
@@ -29,7 +29,7 @@ def build(bootstrap: str, group: str, by_hand: ByHand) -> FastStream:
     broker = KafkaBroker(bootstrap, acks="all", enable_idempotence=True, log_level=logging.DEBUG)
 
     @broker.subscriber(  # type: ignore[untyped-decorator]  # not installed where types are checked
-        TOPIC,
+        by_hand.work.topic,
         batch=True,
         max_records=BATCH,
         group_id=group,
@@ -44,7 +44,7 @@ def build(bootstrap: str, group: str, by_hand: ByHand) -> FastStream:
             confirmations.append(
                 await broker.publish(
                     answer,
-                    FOLLOWED,
+                    by_hand.work.answers,
                     key=told.case,
                     headers={name: said.decode() for name, said in headers},
                     no_confirm=True,
@@ -56,5 +56,5 @@ def build(bootstrap: str, group: str, by_hand: ByHand) -> FastStream:
 
 
 if __name__ == "__main__":
-    bootstrap, group, recorded, followed = sys.argv[1:]
-    uvloop.run(build(bootstrap, group, ByHand(int(recorded), int(followed))).run(logging.WARNING))
+    bootstrap, group, work, heard, said = sys.argv[1:]
+    uvloop.run(build(bootstrap, group, ByHand(work, int(heard), int(said))).run(logging.WARNING))

@@ -13,6 +13,7 @@ from agents import compile as compiler
 from agents import worker
 from agents.case_log import CaseLog, MemoryCaseLog
 from agents.case_log import Row as LogRow
+from agents.extract import extract
 from agents.intake import Intake
 from agents.outputs import Outputs
 from agents.runner import Runner
@@ -20,12 +21,12 @@ from agents.unit import Fetched
 from bus.clock import SystemClock
 from bus.message import Partition, Record
 from bus.partitioner import partition_for
-from bus.publish import Publication, Publisher
-from bus.transport.kafka_producer import KafkaProducer
+from bus.publish import Publication
 from schemas.catalogue import standard
 from schemas.codec import Codec
 from tests.bench import recorded
 from tests.bench.profile import _batch, _Dropping
+from tests.bench.ready import composed
 
 
 class Weighing(MemoryCaseLog):
@@ -52,7 +53,7 @@ def runner_of(process: str, log: CaseLog, partitions: int) -> Runner:
     catalogue, clock = standard(), SystemClock()
     codec = Codec(catalogue)
     graph = compiler.compile_file(worker.process_file(process), catalogue)
-    extracts = {topic: compiler.extract([graph], topic, catalogue) for topic in graph.listens}
+    extracts = {topic: extract([graph], topic, catalogue) for topic in graph.listens}
     return Runner(
         {graph.hash: graph},
         intake=Intake(graph, catalogue=catalogue, codec=codec, extracts=extracts, partitions=partitions),
@@ -86,16 +87,12 @@ def units(said: Iterable[Publication], partitions: int, *, at_once: int) -> Iter
     Args:
         said: the events. partitions: of their topic. at_once: records of one fetch.
     """
-    publisher = Publisher(
-        KafkaProducer("127.0.0.1:1"), Codec(standard()), standard(), agency="replay", clock=SystemClock()
-    )  # never started: only its record building is used
     offsets = dict.fromkeys(range(partitions), 0)
-    rest, stamp = iter(said), 0
+    rest, stamp = composed(said, "replay"), 0
     while some := list(islice(rest, at_once)):
         found: dict[Partition, list[Record]] = {Partition(recorded.TOPIC, number): [] for number in offsets}
         begins = {place: offsets[place.number] for place in found}
-        for one in some:
-            record = publisher._compose(one)[3]
+        for record in some:
             number = partition_for(record.key or b"", partitions)
             found[Partition(recorded.TOPIC, number)].append(
                 Record(recorded.TOPIC, number, offsets[number], stamp, record.key, record.value, record.headers)

@@ -21,6 +21,7 @@ from agents import case, case_log, intake, machine, outputs, worker
 from agents import compile as compiler
 from agents.case_log import MemoryCaseLog, Row
 from agents.decide import Decider
+from agents.extract import extract
 from agents.graph import Graph
 from agents.intake import Intake
 from agents.outputs import Outputs
@@ -176,7 +177,7 @@ def _units(records: Sequence[Outgoing]) -> Iterator[Fetched]:
 async def _run(graph: Graph, units: Sequence[Fetched]) -> float:
     catalogue, clock = standard(), SystemClock()
     codec = Codec(catalogue)
-    extracts = {topic: compiler.extract([graph], topic, catalogue) for topic in graph.listens}
+    extracts = {topic: extract([graph], topic, catalogue) for topic in graph.listens}
     made = Runner(
         {graph.hash: graph},
         intake=Intake(graph, catalogue=catalogue, codec=codec, extracts=extracts, partitions=PARTITIONS),

@@ -1,4 +1,4 @@
-"""The events the codec is measured on: two of the bus's own, and the wide payload of the first measurements.
+"""The events the codec is measured on: two of the bus's own, and the wide one.
 
 Called by `tests.bench.codec`. The trap it avoids: a codec that is quick on text only; dates, decimals, identifiers and
 nested records are where Avro costs.
@@ -8,93 +8,12 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from enum import StrEnum
-from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
-
 from schemas.birth import BirthNotified, Sex
-from schemas.event import Event, Part, PersonalData
-from schemas.fields import Amount, Moment
+from schemas.event import Event
 from schemas.recorded import ActivityRecorded
-
-_Text = Annotated[str, Field(max_length=200)]
-
-
-class Kind(StrEnum):
-    """Kind of the synthetic case."""
-
-    FIRST = "first"
-    OTHER = "other"
-
-
-class Place(Part):
-    """A synthetic address."""
-
-    street: _Text
-    """Street and number."""
-
-    town: _Text
-    """Town."""
-
-    since: date
-    """Living there since."""
-
-
-class Wide(Event, contract="bench.wide", agencies=("bench",), personal_data=PersonalData.NONE):
-    """The payload of research/performance.md section 2: identifiers, 4 dates, 4 decimals, an enum, 3 nested records."""
-
-    id: UUID
-    """Identifier."""
-
-    at: Moment
-    """Moment of the fact."""
-
-    seen: Moment
-    """Moment of the note."""
-
-    kind: Kind
-    """Kind."""
-
-    source: _Text
-    """Source."""
-
-    subject: _Text
-    """Subject."""
-
-    count: int
-    """A count."""
-
-    flag: bool
-    """A flag."""
-
-    fee: Amount
-    """Fee."""
-
-    tax: Amount
-    """Tax."""
-
-    paid: Amount
-    """Paid."""
-
-    due: Amount
-    """Due."""
-
-    opened: date
-    """Opened on."""
-
-    closed: date | None = None
-    """Closed on."""
-
-    home: Place
-    """Home."""
-
-    work: Place
-    """Work."""
-
-    post: Place
-    """Post."""
+from tests.bench.wide import Kind, Place, Wide
 
 
 def samples() -> list[Event]:

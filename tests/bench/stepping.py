@@ -19,6 +19,7 @@ from decimal import Decimal
 from agents import compile as compiler
 from agents import worker
 from agents.case import Case
+from agents.extract import extract
 from agents.machine import Arrival, step
 from schemas.birth import BenefitAssigned, BirthNotified, BirthRegistered, IdentityEntered, Sex
 from schemas.catalogue import Catalogue, standard
@@ -28,8 +29,9 @@ from tests.bench.child import result_of
 from tests.bench.cluster import Cluster
 from tests.bench.codec import times
 from tests.bench.report import Bar, Report, Row, Say
-from tests.bench.samples import Wide, samples
+from tests.bench.samples import samples
 from tests.bench.statistics import ratios, spread
+from tests.bench.wide import Wide
 
 NAME = "step"
 STEP, READ, READ_OWN = "machine.step, per transition", "codec's read: wide event", "codec's read: births' own"
@@ -100,7 +102,7 @@ def _ways() -> dict[str, Callable[[], None]]:
     arrivals: list[Arrival] = []
     for place, (agency, event) in enumerate(_BIRTH):
         topic = event.topic(agency)
-        values = compiler.extract([graph], topic, catalogue)(event)
+        values = extract([graph], topic, catalogue)(event)
         at = 1_772_600_767_000_000 + place * 1_000_000
         arrivals.append(Arrival("SYN-17", topic, 0, place, f"{place:016x}", f"e-{place}", at, values))
 

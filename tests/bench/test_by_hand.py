@@ -2,47 +2,96 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from collections.abc import Iterator
+from typing import Any
 
-from schemas.catalogue import standard
+import pytest
+from pydantic import ValidationError
+
+from bus.message import Outgoing
+from schemas.avro import schema_of
 from schemas.codec import Codec
 from schemas.envelope import from_headers
+from schemas.event import Event
 from schemas.recorded import ActivityFollowed, ActivityRecorded
-from tests.bench import by_hand, ready, recorded
-from tests.bench.by_hand import ByHand, Told
+from tests.bench import by_hand_models, recorded, wide
+from tests.bench.by_hand import WORKS, ByHand, Told
+from tests.bench.ready import composed
+from tests.bench.wide import Answered, Wide, wider
 
-CODEC = Codec(standard())
-HAND = ByHand(CODEC.schema_id(ActivityRecorded), CODEC.schema_id(ActivityFollowed))
-(RECORD,) = ready.records(1, "by-hand")
-
-
-def read(value: bytes) -> Told:
-    return HAND.read(RECORD.key or b"", value, [(name, said or b"") for name, said in RECORD.headers])
-
-
-def test_an_event_is_read_as_our_codec_reads_it() -> None:
-    told = read(RECORD.value or b"")
-    assert ActivityRecorded.model_validate(told.event) == CODEC.decode(RECORD.value, ActivityRecorded)
-    assert (told.id, told.case) == (from_headers(RECORD.headers).id, RECORD.key)
+CODEC = Codec(wider())
+HEARD: dict[str, type[Event]] = {"small": ActivityRecorded, "wide": Wide}
+SAID: dict[str, type[Event]] = {"small": ActivityFollowed, "wide": Answered}
+both = pytest.mark.parametrize("work", WORKS)
 
 
-def test_the_answer_is_an_event_of_the_bus_that_names_its_cause() -> None:
-    told = read(RECORD.value or b"")
-    value, headers = HAND.answer(told)
-    assert CODEC.decode(value, ActivityFollowed).model_dump() == {
-        name: told.event[name] for name in ("run", "activity", "sequence", "last")
-    }
-    said, cause = from_headers(headers), from_headers(RECORD.headers)
-    assert (said.causationid, said.correlationid, said.time) == (cause.id, cause.correlationid, cause.time)
-    assert (said.type, said.dataschema) == (recorded.FOLLOWED, f"agencybus:/schemas/ids/{HAND.followed}")
+def hand(work: str) -> ByHand:
+    return ByHand(work, CODEC.schema_id(HEARD[work]), CODEC.schema_id(SAID[work]))
 
 
-def test_a_value_of_another_schema_and_bytes_behind_the_event_are_refused() -> None:
-    value = RECORD.value or b""
+def records(work: str) -> Iterator[Outgoing]:
+    """A case of twenty events."""
+    if work == "small":
+        return composed(recorded.publications(20, run="by-hand"), "replay")
+    return composed(wide.publications(20, run="by-hand"), "bench")
+
+
+def read(work: str, record: Outgoing, value: bytes | None = None) -> Told:
+    headers = [(name, said or b"") for name, said in record.headers]
+    return hand(work).read(record.key or b"", record.value or b"" if value is None else value, headers)
+
+
+@both
+def test_an_event_is_read_as_our_codec_reads_it(work: str) -> None:
+    for record in records(work):
+        told = read(work, record)
+        assert told.event.model_dump() == CODEC.decode(record.value, HEARD[work]).model_dump()
+        assert (told.id, told.case) == (from_headers(record.headers).id, record.key)
+
+
+@both
+def test_the_answer_is_an_event_of_the_bus_that_names_its_cause(work: str) -> None:
+    for record in records(work):
+        told = read(work, record)
+        value, headers = hand(work).answer(told)
+        answer = CODEC.decode(value, SAID[work])
+        assert answer.model_dump() == {
+            name: said for name, said in told.event.model_dump().items() if name in SAID[work].model_fields
+        }
+        said, cause = from_headers(headers), from_headers(record.headers)
+        assert (said.causationid, said.correlationid, said.time) == (cause.id, cause.correlationid, cause.time)
+        number = CODEC.schema_id(SAID[work])
+        assert (said.type, said.dataschema) == (WORKS[work].answers, f"agencybus:/schemas/ids/{number}")
+
+
+@both
+def test_a_value_of_another_schema_and_bytes_behind_the_event_are_refused(work: str) -> None:
+    record = next(records(work))
+    value = record.value or b""
     for wrong in (value + b"\0", b"\0\0\0\0\7" + value[5:]):
         with pytest.raises(ValueError, match=r"schema|left over"):
-            read(wrong)
+            read(work, record, wrong)
 
 
-def test_the_topics_are_those_of_the_scenarios() -> None:
-    assert (by_hand.TOPIC, by_hand.FOLLOWED) == (recorded.TOPIC, recorded.FOLLOWED)
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (by_hand_models.Followed, {"run": "not a reference", "activity": "a", "sequence": 1, "last": False}),
+        (by_hand_models.Followed, {"run": "r", "activity": "a", "sequence": 0, "last": False}),
+        (by_hand_models.Place, {"street": "x" * 201, "town": "t", "since": "2026-01-01"}),
+    ],
+)
+def test_what_a_contract_does_not_allow_is_refused(model: Any, said: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        model(**said)
+
+
+def test_the_topics_and_the_schemas_are_those_of_the_scenarios() -> None:
+    assert [(work.topic, work.answers) for work in WORKS.values()] == [
+        (recorded.TOPIC, recorded.FOLLOWED),
+        (wide.TOPIC, wide.ANSWERED),
+    ]
+    for name, work in WORKS.items():
+        assert json.loads(work.reads.read_text()) == schema_of(HEARD[name])
+        assert json.loads(work.writes.read_text()) == schema_of(SAID[name])

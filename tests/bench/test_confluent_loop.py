@@ -80,7 +80,7 @@ class Run:
     def loop(self) -> Following:
         """A fresh process."""
         codec = Codec(standard())
-        hand = ByHand(codec.schema_id(ActivityRecorded), codec.schema_id(ActivityFollowed))
+        hand = ByHand("small", codec.schema_id(ActivityRecorded), codec.schema_id(ActivityFollowed))
         return self._start(self.cluster.bootstrap, self.group, hand)
 
     def to_the_end(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from agents import case as cases
+from agents import case_bytes
 from agents.case_log import Marker, unpack
 from bus.message import Record
 from schemas.envelope import from_headers, from_ms
@@ -40,7 +40,9 @@ def anomalies(world: World, ids: list[str], journal: Journal, database: Database
     for group in (GROUP, FUND):
         if f"{group}.dead" in world.cluster.topics:
             found += [f"dead letter: {dict(r.headers)['dead_error']!r}" for r in world.stored(f"{group}.dead")]
-    archived = {case.id: case for r in world.stored(f"{GROUP}.archive") for case in [cases.from_bytes(r.value or b"")]}
+    archived = {
+        case.id: case for r in world.stored(f"{GROUP}.archive") for case in [case_bytes.from_bytes(r.value or b"")]
+    }
     found += [f"archived: {sorted(archived)}"] if set(archived) != set(ids) else []
     return found + [f"{c.id} ended as {c.outcome}" for c in archived.values() if c.outcome != "completed"]
 

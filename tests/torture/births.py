@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from agents import case as cases
+from agents import case_bytes
 from bus.message import Partition, Record
 from bus.ports import Reader
 from schemas.catalogue import standard
@@ -89,7 +89,7 @@ def read(reader: Reader, group: str) -> History:
             envelope = from_headers(record.headers)
             found.setdefault(envelope.correlationid or "", Counter())[envelope.id] += 1
     for record in _all(reader, f"{group}.archive"):
-        case = cases.from_bytes(record.value or b"")
+        case = case_bytes.from_bytes(record.value or b"")
         history.outcomes[case.id] = case.outcome
         if any(mark.offset < 0 for mark in case.trail):
             history.unplaced.append(case.id)

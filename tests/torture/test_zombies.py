@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from agents import case as cases
-from agents import case_log, shelf
+from agents import case_bytes, case_log, shelf
 from agents.case_log import Marker
 from agents.membership import EXIT_MEMBERSHIP_LOST
 from bus.compose import Publication
@@ -110,7 +110,7 @@ class Scene:
 
     def archived(self) -> dict[str, cases.Case]:
         """The cases that have ended."""
-        found = [cases.from_bytes(record.value or b"") for record in self.world.read(f"{self.group}.archive")]
+        found = [case_bytes.from_bytes(record.value or b"") for record in self.world.read(f"{self.group}.archive")]
         return {case.id: case for case in found}
 
     def log(self) -> dict[int, list[tuple[int, bytes, bytes | None]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.bench.contest import Figure, judged
 from tests.bench.sides import (
     AIOKAFKA,
     CONFLUENT,
@@ -12,7 +13,7 @@ from tests.bench.sides import (
     QUIX_STREAMS,
     UNGUARDED,
 )
-from tests.bench.worker import SIDES, Figure, judged
+from tests.bench.worker import CONTEST
 
 RATES = {
     FAUST: 400.0,
@@ -27,8 +28,8 @@ RATES = {
 
 
 def test_every_side_has_its_row_and_the_bars_are_those_of_our_faster_host() -> None:
-    rows, bars = judged({side: [Figure(RATES[side], 10.0)] * 3 for side in SIDES})
-    assert {side.name for side in SIDES} <= {row.name for row in rows}
+    rows, bars = judged(CONTEST, {side: [Figure(RATES[side], 10.0)] * 3 for side in CONTEST.sides})
+    assert {side.name for side in CONTEST.sides} <= {row.name for row in rows}
     assert [(bar.value, bar.holds) for bar in bars] == [
         (6.0, True),
         (0.6, False),
@@ -40,7 +41,7 @@ def test_every_side_has_its_row_and_the_bars_are_those_of_our_faster_host() -> N
 
 
 def test_a_peer_with_fewer_guarantees_has_its_ratios_and_no_bar() -> None:
-    rows, bars = judged({side: [Figure(RATES[side], 10.0)] * 3 for side in SIDES})
+    rows, bars = judged(CONTEST, {side: [Figure(RATES[side], 10.0)] * 3 for side in CONTEST.sides})
     ratios = {row.name: row.value.median for row in rows if CONFLUENT.name in row.name and row.unit == "x"}
     assert ratios == {f"best host, x {CONFLUENT.name}": 0.3, f"CPU of {CONFLUENT.name} over best host's": 1.0}
     assert not [bar for bar in bars if CONFLUENT.name in bar.name]
@@ -48,7 +49,8 @@ def test_a_peer_with_fewer_guarantees_has_its_ratios_and_no_bar() -> None:
 
 def test_a_round_is_compared_with_its_own_round_only() -> None:
     figures = {
-        side: [Figure(RATES[side], 10.0), Figure(RATES[side] / 3, 30.0), Figure(RATES[side] * 2, 5.0)] for side in SIDES
+        side: [Figure(RATES[side], 10.0), Figure(RATES[side] / 3, 30.0), Figure(RATES[side] * 2, 5.0)]
+        for side in CONTEST.sides
     }
-    _, bars = judged(figures)
+    _, bars = judged(CONTEST, figures)
     assert round(bars[1].value, 6) == 0.6
