@@ -184,6 +184,9 @@ def forget(case: Case, keeps: Mapping[str, Kept]) -> None:
     ways = [keeps[step] for step in case.active]
     if case.deadline is not None and not case.deadline.fired:
         ways.append(keeps[CASE_STEP])
+    if not any(ways):
+        case.values = {}
+        return
     for name, known in tuple(case.values.items()):
         wanted = _NOTHING.union(*(way.get(name, _NOTHING) for way in ways))
         if not wanted:

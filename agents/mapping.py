@@ -22,6 +22,7 @@ from agents.evaluate import Checked, Scope
 from agents.expression import Const, ExpressionFault, Path, parse
 from agents.graph import Fill, Json, Values
 from agents.kinds import Type
+from schemas.source import Source
 
 _REFERENCE = re.compile(r"[a-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
 _ASSIGNABLE = frozenset({("int", "number")})
@@ -61,7 +62,8 @@ def build(model: type[BaseModel], given: Mapping[str, Any], scope: Scope) -> Map
         The mapping, or everything that is wrong with it.
     """
     faults: list[MappingFault] = []
-    parts: list[tuple[str, Callable[[Values], Json]]] = []
+    source = Source()
+    parts: list[str] = []
     paths: set[Path] = set()
     form: list[str] = []
     for name, value in given.items():
@@ -70,7 +72,7 @@ def build(model: type[BaseModel], given: Mapping[str, Any], scope: Scope) -> Map
         except ExpressionFault as fault:
             faults.append(MappingFault(name, fault.message, fault.fix))
             continue
-        parts.append((name, read))
+        parts.append(f"{name!r}: {_written(read, source)}")
         paths |= used
         form.append(f"{name}: {text}")
     for name, info in model.model_fields.items():
@@ -78,15 +80,23 @@ def build(model: type[BaseModel], given: Mapping[str, Any], scope: Scope) -> Map
             faults.append(MappingFault("", f"{model.__name__} needs the field {name!r}", f"Add {name} under `with`."))
     if faults:
         return faults
-    fixed = tuple(parts)
-    return Mapped(
-        lambda values: {name: read(values) for name, read in fixed}, frozenset(paths), "; ".join(sorted(form))
-    )
+    source.put("def fill(values):", 0)
+    source.put(f"return {{{', '.join(parts)}}}", 1)
+    return Mapped(source.run(title=f"fields of {model.__name__}")[0]["fill"], frozenset(paths), "; ".join(sorted(form)))
+
+
+def _written(read: Path | Callable[[Values], Json], source: Source) -> str:
+    """A field's value as Python source: a reference stands there itself, anything else is called."""
+    if isinstance(read, Path):
+        return f"values[{read.name!r}][{read.field!r}]"
+    name = source.fresh()
+    source.scope[name] = read
+    return f"{name}(values)"
 
 
 def _field(
     model: type[BaseModel], name: str, value: Any, scope: Scope
-) -> tuple[Callable[[Values], Json], frozenset[Path], str]:
+) -> tuple[Path | Callable[[Values], Json], frozenset[Path], str]:
     info = model.model_fields.get(name)
     if info is None:
         near = get_close_matches(name, model.model_fields, n=3, cutoff=0.5)
@@ -102,7 +112,8 @@ def _field(
         _literal(name, info, constant if isinstance(constant, (str, int, bool)) or constant is None else str(constant))
     else:
         _assignable(name, text, part, kinds.of_field(info))
-    return evaluate.as_json(part), part.paths, repr(part.tree)
+    read = part.tree if isinstance(part.tree, Path) else evaluate.as_json(part)  # a reference is kept as JSON
+    return read, part.paths, repr(part.tree)
 
 
 def _expression(value: Any) -> str | None:

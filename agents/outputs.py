@@ -168,7 +168,7 @@ class Outputs:
     def _value(self, emit: Emit) -> bytes:
         try:
             model = self._catalogue.topic(emit.topic).model
-            return self._codec.encode(model.__pydantic_validator__.validate_json(msgspec.json.encode(emit.data)))
+            return self._codec.encode_json(msgspec.json.encode(emit.data), model)
         except SchemaSideError as error:
             raise Refused(f"step {emit.step} cannot emit {emit.topic}: {error}", field=emit.topic) from None
         except ValidationError as error:

@@ -30,6 +30,7 @@ MAX_VALUE = 256 * 1024  # bytes with frame; larger things travel by reference (r
 GUID_HEADER = "__value_schema_id"  # Confluent platform 8: 0x01 and 16 bytes, the value is bare Avro
 _FRAME = 5  # 0x00 and a 32-bit id
 _UNREADABLE = (IndexError, KeyError, ValueError, OverflowError, DecimalException)
+_UNWRITABLE = (OverflowError, UnicodeEncodeError, DecimalException, KeyError)
 E = TypeVar("E", bound=Event)
 
 
@@ -82,11 +83,27 @@ class Codec:
         plan = self._plans.get(type(event)) or self._plan(type(event))
         try:
             value = plan.prefix + plan.write(event)
-        except (OverflowError, UnicodeEncodeError, DecimalException, KeyError) as fault:
+        except _UNWRITABLE as fault:
             raise EventRefused(f"{event.contract}: a value cannot be written: {type(fault).__name__}") from None
-        if len(value) > MAX_VALUE:
-            raise EventRefused(f"{event.contract}: {len(value)} bytes; at most {MAX_VALUE}, send a reference instead")
-        return value
+        return self._sized(value, type(event))
+
+    def encode_json(self, said: bytes, model: type[Event]) -> bytes:
+        """Return the framed bytes of an event that is given as JSON.
+
+        Args:
+            said: its fields as one JSON object.
+            model: its contract.
+
+        Raises:
+            ValidationError: it is no event of the contract; pydantic's, which names the field.
+            EventRefused, UnknownType: as `encode`.
+        """
+        plan = self._plans.get(model) or self._plan(model)
+        try:  # digits and time zones are the writer's affair, as they are the reader's: see `schemas.validator`
+            value = plan.prefix + plan.write(plan.validator.validate_json(said))
+        except (ValidationError, *_UNWRITABLE):
+            return self.encode(model.__pydantic_validator__.validate_json(said))
+        return self._sized(value, model)
 
     def decode(self, value: bytes | None, model: type[E], headers: Iterable[tuple[str, bytes | None]] = ()) -> E:
         """Return the event in `value`.
@@ -116,6 +133,11 @@ class Codec:
             raise Poison(f"{model.contract}: {fault}") from None
         except _UNREADABLE as fault:
             raise Poison(f"{model.contract}: bytes end early or hold no such value ({type(fault).__name__})") from None
+
+    def _sized(self, value: bytes, model: type[Event]) -> bytes:
+        if len(value) > MAX_VALUE:
+            raise EventRefused(f"{model.contract}: {len(value)} bytes; at most {MAX_VALUE}, send a reference instead")
+        return value
 
     def _frame(self, value: bytes, headers: Iterable[tuple[str, bytes | None]], model: type[Event]) -> tuple[int, int]:
         """Return the schema id and where the Avro bytes start: from the header if it is there, else the frame."""

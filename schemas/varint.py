@@ -10,7 +10,8 @@ from struct import Struct
 
 from schemas.errors import Poison
 
-_LAST = [bytes((i,)) if i < 128 else bytes((i & 127 | 128, i >> 7)) for i in range(1 << 14)]
+LAST = [bytes((i,)) if i < 128 else bytes((i & 127 | 128, i >> 7)) for i in range(1 << 14)]
+"""The bytes of a number whose zigzag form has at most fourteen bits, by that form."""
 _MORE = [bytes((i & 127 | 128, i >> 7 | 128)) for i in range(1 << 14)]
 _EIGHT = Struct("<HHHH").unpack_from
 _MIN, _MAX = -(2**63), 2**63 - 1
@@ -26,13 +27,13 @@ def long(number: int) -> bytes:
         raise OverflowError("needs more than 64 bits")
     zigzag = (number << 1) ^ (number >> 63)
     if zigzag < 16384:
-        return _LAST[zigzag]
+        return LAST[zigzag]
     out = _MORE[zigzag & 16383]
     zigzag >>= 14
     while zigzag >= 16384:
         out += _MORE[zigzag & 16383]
         zigzag >>= 14
-    return out + _LAST[zigzag]
+    return out + LAST[zigzag]
 
 
 def read_long(data: bytes, at: int) -> tuple[int, int]:

@@ -366,10 +366,10 @@ async def test_an_output_larger_than_an_event_may_be_parks_its_case(
     births.notify(world, "birth-1")
     births.register(world, "birth-1")
 
-    def too_large(self: Codec, event: Event) -> bytes:
-        raise EventRefused(f"{event.contract}: 300000 bytes")
+    def too_large(self: Codec, said: bytes, model: type[Event]) -> bytes:
+        raise EventRefused(f"{model.contract}: 300000 bytes")
 
-    monkeypatch.setattr(Codec, "encode", too_large)  # all that comes has been written
+    monkeypatch.setattr(Codec, "encode_json", too_large)  # all that comes has been written
     await some_time(world, world.worker())
     (entry,) = [parking.unpack(value) for value in parked_rows(world).values()]
     assert entry.failure.stage == "emit"

@@ -22,6 +22,7 @@ from bus.transport.kafka_admin import KafkaAdmin
 from bus.transport.kafka_producer import KafkaProducer
 from bus.transport.kafka_reader import KafkaReader
 from tests.bench.child import Child
+from tests.bench.machine import broker_files
 from tests.bench.statistics import Void
 
 PARTITIONS = 6
@@ -129,7 +130,7 @@ def _quiet(_sentence: str) -> None:
 def started(say: Callable[[str], None]) -> Iterator[Cluster]:
     """A fresh broker for the length of the block."""
     say("starting Apache Kafka (the first time its jars are downloaded)")
-    directory = Path(tempfile.mkdtemp(prefix="agencybus-bench-"))
+    directory = Path(tempfile.mkdtemp(prefix="agencybus-bench-", dir=broker_files()))
     try:
         found = launcher.up(directory / "broker", progress=_quiet, port=launcher.free_port())
         cluster = Cluster(found.bootstrap, directory)

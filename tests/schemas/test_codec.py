@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import tracemalloc
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -15,6 +17,7 @@ import fastavro
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from schemas.avro import schema_id, schema_of
 from schemas.birth import BirthNotified, Sex
@@ -348,3 +351,44 @@ def test_what_cannot_be_written_is_refused_and_not_cut() -> None:
     east = timezone(timedelta(hours=-14))
     with pytest.raises(EventRefused):
         CODEC.encode(sample().model_copy(update={"moment": datetime(9999, 12, 31, 23, tzinfo=east)}))
+
+
+NUMBERS = ["-1", "1e3", "0.00005", "1.50000", "99999999999999999999999999", "NaN", "Infinity", "12345.6789"]
+TIMES = ["2026-01-01T00:00:00", "2026-01-01T00:00:00+04:00", "9999-12-31T23:00:00-04:00", "0001-01-01T00:00:00+14:00"]
+TEXTS = ["", "x", "2026-01-01", "0193F5A0-0000-7000-8000-000000000001", "\ud800"]
+OTHERS: list[object] = [2**63, -(2**63) - 1, 1.5, True, None, [], {}]
+HARD = st.sampled_from([*NUMBERS, *TIMES, *TEXTS, *OTHERS])
+
+
+@SLOW
+@given(ANY_EVENT, st.data())
+def test_json_is_written_as_the_event_it_makes_or_refused_for_the_same_reason(
+    event: Event, data: st.DataObject
+) -> None:
+    said = event.model_dump(mode="json")
+    for name in data.draw(st.lists(st.sampled_from(sorted(said)), max_size=2)):
+        said[name] = data.draw(HARD)
+    text = json.dumps(said).encode()
+
+    def outcome(encode: Callable[[], bytes]) -> tuple[str, object]:
+        try:
+            return "bytes", encode()
+        except ValidationError as fault:
+            return "invalid", [(error["loc"], error["msg"]) for error in fault.errors()]
+        except EventRefused as fault:
+            return "refused", str(fault)
+
+    model = type(event)
+    by_way_of_the_model = outcome(lambda: CODEC.encode(model.model_validate_json(text)))
+    assert outcome(lambda: CODEC.encode_json(text, model)) == by_way_of_the_model
+
+
+def test_json_with_more_digits_than_its_contract_allows_is_refused_naming_the_field() -> None:
+    said = sample().model_dump(mode="json") | {"maybe_money": "123456"}
+    with pytest.raises(ValidationError, match="maybe_money"):
+        CODEC.encode_json(json.dumps(said).encode(), Everything)
+
+
+def test_a_decimal_with_more_digits_than_its_contract_allows_is_not_written() -> None:
+    with pytest.raises(EventRefused, match="OverflowError"):
+        CODEC.encode(sample().model_copy(update={"maybe_money": Decimal(123456)}))

@@ -10,14 +10,11 @@ from tests.schemas.samples import Everything
 SOURCE = """\
 def write(event):
     out = []
-    add = out.append
     v1 = event.person.encode()
-    add(long(len(v1)))
-    add(v1)
-    v2 = event.document_number.encode()
-    add(long(len(v2)))
-    add(v2)
-    add(long(event.entered_on.toordinal() - 719163))
+    v3 = event.document_number.encode()
+    out += (last[v2] if (v2 := len(v1) << 1) < 16384 else long(len(v1)), v1, \
+last[v4] if (v4 := len(v3) << 1) < 16384 else long(len(v3)), v3, \
+days.get(event.entered_on) or day(event.entered_on),)
     return b''.join(out)
 """
 
