@@ -27,6 +27,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 _LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST_DAY = _EPOCH.toordinal()
 _DAY = 86_400_000_000  # microseconds
 _MINUTES = [f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(1_440)]
 
@@ -50,7 +51,6 @@ _ATTRIBUTES = {header: attribute for attribute, header in _HEADERS.items()}
 _ATTRIBUTES_OF = attrgetter(*_HEADERS)  # all at once: a third of the time of asking one by one
 _REQUIRED = ("id", "source", "type", "time")
 _TIMES = ("time", "recordedtime")
-_ZONE = len("+00:00")
 _SPECVERSION = ("ce_specversion", b"1.0")
 _CONTENT = ("content-type", CONTENT_TYPE.encode())
 
@@ -101,11 +101,13 @@ def fingerprint(source: str, event_id: str) -> str:
 
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with six decimals, so that text order is time order."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-_ZONE] + "Z"
+    utc = moment.astimezone(UTC)
+    minute = _MINUTES[60 * utc.hour + utc.minute]
+    return f"{_day(utc.toordinal() - _FIRST_DAY)}T{minute}:{utc.second:02d}.{utc.microsecond:06d}Z"
 
 
 def format_us(us: int) -> str:
-    """`format_time` of `us` microseconds since 1970, in under half the time: days and minutes are written once."""
+    """`format_time` of `us` microseconds since 1970."""
     day, rest = divmod(us, _DAY)
     second, micro = divmod(rest, 1_000_000)
     return f"{_day(day)}T{_MINUTES[second // 60]}:{second % 60:02d}.{micro:06d}Z"
@@ -113,6 +115,7 @@ def format_us(us: int) -> str:
 
 @lru_cache(maxsize=4_096)
 def _day(day: int) -> str:
+    """The day as text, written once: that and the minutes from a table take under half the time of `isoformat`."""
     return (_EPOCH + timedelta(day)).date().isoformat()
 
 
