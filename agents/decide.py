@@ -11,7 +11,7 @@ parked one; a queue that is lost with the process.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 from msgspec import structs
@@ -37,7 +37,9 @@ from schemas.envelope import to_ms
 
 _log = logging.getLogger(__name__)
 PATIENCE_MS = 2_000
+AHEAD = 128  # records read at once; at 64 as well, at 16 half of the gain
 _GRACE_US = GRACE_MS * 1_000
+Read = tuple[Arrival | Broken | None, list[Dead]]
 
 
 class _Full(Exception):
@@ -57,12 +59,26 @@ class Decider(Stepper):
         self._lane = lane
 
     def decide(self) -> Decision:
-        """Take commands and letters, then what is in time order, then let time pass."""
+        """Take commands and letters, then what is in time order, then let time pass.
+
+        Whether the outputs can be built is asked of all of them at the end; only when one cannot, the whole is undone
+        and decided again, each output checked where it comes up, so that its cause can be parked.
+        """
+        self._decide()
+        if not self._checked():
+            self._lane.give_back(self.decision.taken)
+            self._lane.give_back(self.decision.told)
+            self._shelf.restore(self.decision.fired)
+            self.decision = Decision()
+            self._careful = True
+            self._decide()
+        return self.decision
+
+    def _decide(self) -> None:
         if self._tell() and self._take():
             reached = self._lane.time()
             if reached is not None and self._rules.graph.time == "append":
                 self._fire(reached * 1_000)
-        return self.decision
 
     def _tell(self) -> bool:
         told = self._lane.take_aside(self._limit)
@@ -77,8 +93,8 @@ class Decider(Stepper):
     def _take(self) -> bool:
         work, limit = self.decision.work, self._limit
         taken = self._lane.take(self._room, now=to_ms(self._now), patience_ms=PATIENCE_MS)
-        for index, record in enumerate(taken):
-            if len(work) >= limit or not self._record(record):
+        for index, (record, read) in enumerate(self._ahead(taken)):
+            if len(work) >= limit or not self._record(record, read):
                 self._lane.give_back(taken[index:])
                 self.decision.taken = taken[:index]
                 return False
@@ -87,14 +103,27 @@ class Decider(Stepper):
 
     # -- events ------------------------------------------------------------------------------------------------------
 
-    def _record(self, record: Record) -> bool:
+    def _ahead(self, records: Sequence[Record]) -> Iterator[tuple[Record, Read]]:
+        """Records with what stands in them, some read at once: a sixth less than one by one between other work."""
+        for start in range(0, len(records), AHEAD):
+            some = records[start : start + AHEAD]
+            yield from zip(some, [self._read(record) for record in some], strict=True)
+
+    def _read(self, record: Record) -> Read:
+        dead: list[Dead] = []
+        try:
+            return self._rules.intake.read(record, dead), dead
+        except Broken as broken:
+            return broken, dead
+
+    def _record(self, record: Record, read: Read) -> bool:
         """Take one event in. False: not yet, because timers or an opening come first."""
         rules, decision = self._rules, self.decision
-        try:
-            arrival = rules.intake.read(record, decision.dead)
-        except Broken as broken:
+        arrival, dead = read
+        decision.dead += dead
+        if isinstance(arrival, Broken):
             decision.work.append(record)
-            self._park(broken.case, record, self._failure("read", broken.error))
+            self._park(arrival.case, record, self._failure("read", arrival.error))
             return True
         if arrival is None:
             decision.work.append(record)

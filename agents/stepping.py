@@ -45,6 +45,8 @@ class Stepper:
         self._limit = limit
         self._now = now
         self.decision = Decision()
+        self._unchecked: list[Emit] = []
+        self._careful = False  # whether outputs are checked where they come up
 
     def _try(self, arrival: Arrival, record: Record) -> Failure | None:
         """Step the event's case; why that failed, by no fault of the event. Raises Rejected, Damaged."""
@@ -75,7 +77,10 @@ class Stepper:
             self._keep(entry, after, emits)
 
     def _keep(self, entry: Stored | None, after: Case, emits: Sequence[Emit]) -> None:
-        self._rules.outputs.check(emits)
+        if self._careful:
+            self._rules.outputs.check(emits)
+        else:
+            self._unchecked += emits
         if after.closed and after.length > _LARGEST_TRAIL:
             self._rules.outputs.check_closed(after)
         decision = self.decision
@@ -84,6 +89,17 @@ class Stepper:
         for emit in emits:
             after.trail.append(Mark(emit.step, emit.topic, -1, -1, emit.at, emit.id))
         decision.changes[after.id] = Stored(after, earlier + tuple(emits))
+
+    def _checked(self) -> bool:
+        """Whether all outputs can be built; an outage is raised."""
+        unchecked, self._unchecked = self._unchecked, []
+        try:
+            self._rules.outputs.check(unchecked)
+        except Exception as error:  # which of them, and whose, the careful way finds out
+            if passing(error):
+                raise
+            return False
+        return True
 
     def _graph_of(self, case: Case) -> Graph:
         graph = self._rules.graphs.get(case.graph)

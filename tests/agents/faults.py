@@ -52,16 +52,24 @@ class Faults:
         faults = self
 
         class Failing(self.decider):  # type: ignore[misc,name-defined]  # a base chosen by the test
+            _unbuildable = False
+
             def _step(self, arrival: Arrival) -> None:
                 if arrival.event_id in faults.events:
                     raise ZeroDivisionError
                 super()._step(arrival)
 
             def _keep(self, entry: Stored | None, after: Case, emits: Sequence[Emit]) -> None:
-                for emit in emits:
-                    if (after.id, emit.topic) in faults.outputs:
+                if any((after.id, emit.topic) in faults.outputs for emit in emits):
+                    if self._careful:
                         raise Refused("SYN-secret", field="made.up")
+                    self._unbuildable = True
                 super()._keep(entry, after, emits)
+
+            def _checked(self) -> bool:
+                built, unbuildable = super()._checked(), self._unbuildable
+                self._unbuildable = False
+                return built and not unbuildable
 
         return type("Failing", (kind,), {"decider": Failing})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from agents import case_bytes
 from agents.case import Case
 from agents.case_log import Marker, Stored
+from agents.machine import Emit
 from agents.outputs import Outputs
-from bus.errors import Refused
+from bus.errors import Refused, Unreachable
 from bus.message import Outgoing, Partition
 from bus.middleware import parking
 from bus.middleware.dead_letter import Failure
@@ -374,6 +376,48 @@ async def test_an_output_larger_than_an_event_may_be_parks_its_case(
     (entry,) = [parking.unpack(value) for value in parked_rows(world).values()]
     assert entry.failure.stage == "emit"
     assert "request.created" in entry.failure.error
+
+
+async def test_outputs_are_checked_all_at_once_and_one_by_one_only_where_one_cannot_be_built(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"birth-{number}" for number in range(1, 10)]
+    for name in names:
+        births.notify(world, name)
+        births.register(world, name)
+    check, refused = Outputs.check, list[int]()
+
+    def refusing(self: Outputs, emits: Sequence[Emit]) -> None:
+        if any(emit.topic == REQUEST and "birth-2" in str(emit.data) for emit in emits):
+            refused.append(len(emits))
+            raise Refused("made to be refused", field="made.up")
+        check(self, emits)
+
+    monkeypatch.setattr(Outputs, "check", refusing)
+    await some_time(world, world.worker())
+    at_once, alone = refused
+    assert (at_once > 1, alone) == (True, 1)
+    assert {key.split(b"\0")[0] for key in parked_rows(world)} == {b"!parked/birth-2"}
+    assert sorted(record.key or b"" for record in world.stored(REQUEST)) == [
+        n.encode() for n in names if n != "birth-2"
+    ]
+
+
+@pytest.mark.parametrize("error", [Unreachable("away"), MemoryError()])
+async def test_an_outage_while_outputs_are_checked_parks_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    births.notify(world, "birth-1")
+    births.register(world, "birth-1")
+
+    def away(self: Outputs, emits: Sequence[Emit]) -> None:
+        if emits:
+            raise error
+
+    monkeypatch.setattr(Outputs, "check", away)
+    with pytest.raises(type(error)):
+        await some_time(world, world.worker())
+    assert not parked_rows(world)
 
 
 async def test_a_case_the_archive_has_no_room_for_is_parked_before_it_closes(

@@ -15,7 +15,7 @@ from msgspec import structs
 from agents import case_log
 from agents.case import Case
 from agents.case_log import MemoryCaseLog, Positions, Row, Stored
-from agents.decide import Decider
+from agents.decide import Decider, Read
 from agents.decision import Decision
 from agents.intake import Dead, Intake
 from agents.machine import Arrival, Emit
@@ -139,10 +139,10 @@ class Overtakes(Decider):
     def _held(self, case_id: str) -> bool:
         return not self._blind and super()._held(case_id)
 
-    def _record(self, record: Record) -> bool:
+    def _record(self, record: Record, read: Read) -> bool:
         self._blind = True
         try:
-            return super()._record(record)
+            return super()._record(record, read)
         finally:
             self._blind = False
 
