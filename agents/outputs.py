@@ -9,7 +9,7 @@ dead-lettered, not when the case has moved on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from pydantic import ValidationError
@@ -30,6 +30,7 @@ from schemas.catalogue import Catalogue
 from schemas.codec import Codec
 from schemas.envelope import SOURCE_PREFIX, Letterhead
 from schemas.errors import SchemaSideError
+from schemas.event import Event
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 
@@ -73,13 +74,13 @@ class Outputs:
         self._letterheads: dict[tuple[str, str], Letterhead] = {}  # by topic and agency
         self._built: dict[str, bytes] = {}  # values of checked outputs until they are sent, by event id
 
-    def check(self, emits: Iterable[Emit]) -> None:
+    def check(self, emits: Sequence[Emit]) -> None:
         """Build the values of `emits`; they are kept for `prepare`.
 
         Raises:
             Refused: when a field's value is outside its contract, names the field; or the event is too large.
         """
-        self._built.update({emit.id: self._value(emit) for emit in emits})  # all of them or none
+        self._built.update(zip([emit.id for emit in emits], self._values(emits), strict=True))  # all of them or none
 
     def check_closed(self, case: Case) -> None:
         """Whether the archive has room for a closed case.
@@ -165,10 +166,18 @@ class Outputs:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
+    def _values(self, emits: Sequence[Emit]) -> list[bytes]:
+        try:
+            return self._codec.encode_json([self._said(emit) for emit in emits])
+        except (SchemaSideError, ValidationError):  # one by one, the fault has a name
+            return [self._value(emit) for emit in emits]
+
+    def _said(self, emit: Emit) -> tuple[type[Event], bytes]:
+        return self._catalogue.topic(emit.topic).model, msgspec.json.encode(emit.data)
+
     def _value(self, emit: Emit) -> bytes:
         try:
-            model = self._catalogue.topic(emit.topic).model
-            return self._codec.encode_json(msgspec.json.encode(emit.data), model)
+            return self._codec.encode_json([self._said(emit)])[0]
         except SchemaSideError as error:
             raise Refused(f"step {emit.step} cannot emit {emit.topic}: {error}", field=emit.topic) from None
         except ValidationError as error:

@@ -368,8 +368,10 @@ async def test_an_output_larger_than_an_event_may_be_parks_its_case(
     births.notify(world, "birth-1")
     births.register(world, "birth-1")
 
-    def too_large(self: Codec, said: bytes, model: type[Event]) -> bytes:
-        raise EventRefused(f"{model.contract}: 300000 bytes")
+    def too_large(self: Codec, said: Sequence[tuple[type[Event], bytes]]) -> list[bytes]:
+        for model, _ in said:
+            raise EventRefused(f"{model.contract}: 300000 bytes")
+        return []
 
     monkeypatch.setattr(Codec, "encode_json", too_large)  # all that comes has been written
     await some_time(world, world.worker())

@@ -26,6 +26,7 @@ from bus.testing import START, ManualClock, memory_cluster
 from bus.transport.memory import MemoryCluster
 from schemas.bus_events import DeadlineMissed
 from schemas.envelope import from_headers, to_us
+from schemas.event import Event
 from tests.agents.world import CATALOGUE, CODEC, decoded
 
 MISSED = "bus.deadline.missed.v1"
@@ -151,13 +152,13 @@ async def test_what_was_checked_is_built_once_and_an_unchecked_one_is_built_when
     cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[str] = []
-    whole = Outputs._value
+    whole = Outputs._said
 
-    def counting(self: Outputs, emit: Emit) -> bytes:
+    def counting(self: Outputs, emit: Emit) -> tuple[type[Event], bytes]:
         built.append(emit.step)
         return whole(self, emit)
 
-    monkeypatch.setattr(Outputs, "_value", counting)
+    monkeypatch.setattr(Outputs, "_said", counting)
     it = outputs(cluster)
     it.check([missed(1), missed(2)])
     await send(it, [("c", missed(1))])

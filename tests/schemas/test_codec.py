@@ -380,15 +380,23 @@ def test_json_is_written_as_the_event_it_makes_or_refused_for_the_same_reason(
 
     model = type(event)
     by_way_of_the_model = outcome(lambda: CODEC.encode(model.model_validate_json(text)))
-    assert outcome(lambda: CODEC.encode_json(text, model)) == by_way_of_the_model
+    assert outcome(lambda: CODEC.encode_json([(model, text)])[0]) == by_way_of_the_model
 
 
 def test_json_with_more_digits_than_its_contract_allows_is_refused_naming_the_field() -> None:
     said = sample().model_dump(mode="json") | {"maybe_money": "123456"}
     with pytest.raises(ValidationError, match="maybe_money"):
-        CODEC.encode_json(json.dumps(said).encode(), Everything)
+        CODEC.encode_json([(Everything, json.dumps(said).encode())])
 
 
 def test_a_decimal_with_more_digits_than_its_contract_allows_is_not_written() -> None:
     with pytest.raises(EventRefused, match="OverflowError"):
         CODEC.encode(sample().model_copy(update={"maybe_money": Decimal(123456)}))
+
+
+def test_events_of_several_contracts_are_written_together_in_their_order_all_or_none() -> None:
+    said = [(type(event), event.model_dump_json().encode()) for event in EVENTS]
+    assert CODEC.encode_json(said) == [CODEC.encode(event) for event in EVENTS]
+    assert CODEC.encode_json([]) == []
+    with pytest.raises(ValidationError):
+        CODEC.encode_json([*said, (ActivityRecorded, b"{}")])
