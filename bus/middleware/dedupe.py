@@ -8,13 +8,13 @@ effect that must happen once stores its own record through another `Seen` in the
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from typing import Protocol
 
 from bus.message import Message, Partition
 from schemas.envelope import fingerprint
 
-_WINDOW = 50_000  # ids per partition, about 12 MB
+_WINDOW = 50_000  # ids per partition, about 9 MB
 
 
 class Seen(Protocol):
@@ -38,18 +38,22 @@ class MemorySeen:
 
     def __init__(self, *, window: int = _WINDOW) -> None:
         self._window = window
-        self._marks: dict[Partition, OrderedDict[str, None]] = {}
+        self._marks: dict[Partition, tuple[set[str], deque[str]]] = {}  # for asking, and in their order
 
     def has(self, partition: Partition, mark: str) -> bool:
         """Whether `mark` is among the last ones."""
-        return mark in self._marks.get(partition, ())
+        found = self._marks.get(partition)
+        return found is not None and mark in found[0]
 
     def add(self, partition: Partition, mark: str) -> None:
         """Keep `mark`, forgetting the oldest beyond the window."""
-        marks = self._marks.setdefault(partition, OrderedDict())
-        marks[mark] = None
-        if len(marks) > self._window:
-            marks.popitem(last=False)
+        known, order = self._marks.setdefault(partition, (set(), deque()))
+        if mark in known:
+            return
+        known.add(mark)
+        order.append(mark)
+        if len(order) > self._window:
+            known.discard(order.popleft())
 
 
 def mark_of(message: Message) -> tuple[Partition, str]:
