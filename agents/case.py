@@ -90,7 +90,7 @@ class Case(Struct):
         active: step -> what it waits for.
         deadline: the timer of the whole case.
         counts: fork -> branches still running; repeat -> rounds done.
-        values: bound name -> field path -> value.
+        values: bound name -> field path -> value, as far as something ahead may read it (`forget`).
         applied: fingerprints of the events taken in, oldest first, without those in chapters.
         trail: one mark per event taken in or put out, without those in chapters.
         early: events kept for steps not reached yet, oldest first.

@@ -208,12 +208,6 @@ def present_if(tree: Tree, *, holds: bool) -> frozenset[Path]:
     return frozenset()
 
 
-def raw(path: Path) -> Callable[[Values], Json]:
-    """The function that reads a path as the JSON value it is kept as."""
-    name, key = path.name, path.field
-    return lambda values: values[name][key]
-
-
 def uncovered(conditions: list[Checked], scope: Scope) -> tuple[str | None, list[int]] | None:
     """Whether conditions cover every value, when they speak of finitely many.
 
@@ -428,8 +422,6 @@ def _summed(tree: Sum, scope: Scope) -> Checked:
 
 def as_json(part: Checked) -> Callable[[Values], Json]:
     """The value of an expression as JSON: times as RFC 3339 in UTC, dates as ISO 8601, decimals as text."""
-    if isinstance(part.tree, Path):
-        return raw(part.tree)
     run = part.run
     if part.type.word == "time":
         return lambda values: _or_none(run(values), lambda us: format_time(_moment(us)))

@@ -112,7 +112,7 @@ def _field(
         _literal(name, info, constant if isinstance(constant, (str, int, bool)) or constant is None else str(constant))
     else:
         _assignable(name, text, part, kinds.of_field(info))
-    read = part.tree if isinstance(part.tree, Path) else evaluate.as_json(part)  # a reference is kept as JSON
+    read = part.tree if isinstance(part.tree, Path) else evaluate.as_json(part)  # what a path names is JSON already
     return read, part.paths, repr(part.tree)
 
 

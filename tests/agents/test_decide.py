@@ -406,15 +406,17 @@ async def test_outputs_are_checked_all_at_once_and_one_by_one_only_where_one_can
 
 
 @pytest.mark.parametrize("error", [Unreachable("away"), MemoryError()])
-async def test_an_outage_while_outputs_are_checked_parks_nothing(
+async def test_an_outage_while_outputs_are_checked_ends_the_unit_and_parks_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     births.notify(world, "birth-1")
     births.register(world, "birth-1")
+    check, outages = Outputs.check, [error]
 
     def away(self: Outputs, emits: Sequence[Emit]) -> None:
-        if emits:
-            raise error
+        if emits and outages:
+            raise outages.pop()
+        check(self, emits)
 
     monkeypatch.setattr(Outputs, "check", away)
     with pytest.raises(type(error)):

@@ -57,6 +57,16 @@ def test_the_deadline_of_the_case_keeps_what_it_says_until_it_has_passed() -> No
     assert case.values == {}
 
 
+def test_a_timer_forgets_as_an_event_does() -> None:
+    pause = {"wait": {"for": {"hours": 1}}}
+    graph = compiled([{"pause": pause}, {"tell": say("opened.number")}, {"then": listen("b")}, END])
+    case, _ = machine.step(graph, None, arrival("a", 1))
+    assert case.values == {"opened": {"number": 0}}
+    case, out = machine.due(graph, case, arrival("b", 4_000).at)
+    assert [emit.data for emit in out] == [{"number": 0}]
+    assert case.values == {}
+
+
 def test_the_time_and_the_id_of_a_case_are_kept_like_any_field() -> None:
     graph = compiled([{"got": listen("b")}, {"tell": say("got.number", text="case.id", when="opened.time")}, END])
     case, _ = machine.step(graph, None, arrival("a", 1))

@@ -86,10 +86,17 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=SCENARIOS, nargs="+", help="these scenarios instead of all")
-    parser.add_argument("--rounds", type=int, default=5, help="fresh processes per side (default 5)")
-    parser.add_argument("--events", type=int, default=20_000, help="events per run (default 20000)")
+    parser.add_argument("--rounds", type=_count, default=5, help="fresh processes per side (default 5)")
+    parser.add_argument("--events", type=_count, default=20_000, help="events per run (default 20000)")
     parser.add_argument("--profile", action="store_true", help="where the worker's time goes per event; no broker")
     return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return number
 
 
 def _say(sentence: str) -> None:

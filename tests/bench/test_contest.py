@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.bench import worker_wide
 from tests.bench.contest import Figure, judged
 from tests.bench.sides import (
     AIOKAFKA,
@@ -13,6 +14,7 @@ from tests.bench.sides import (
     QUIX_STREAMS,
     UNGUARDED,
 )
+from tests.bench.wide import ANSWERED, TOPIC
 from tests.bench.worker import CONTEST
 
 RATES = {
@@ -54,3 +56,11 @@ def test_a_round_is_compared_with_its_own_round_only() -> None:
     }
     _, bars = judged(CONTEST, figures)
     assert round(bars[1].value, 6) == 0.6
+
+
+def test_the_wide_events_are_followed_by_the_same_peers_under_the_same_demands() -> None:
+    wide = worker_wide.CONTEST
+    demanded = {side.name: target for side, target in CONTEST.peers.items() if side is not PLAIN_FAUST}
+    assert {side.name: target for side, target in wide.peers.items()} == demanded
+    assert {(side.source, side.target) for side in wide.sides} == {(TOPIC, ANSWERED)}
+    assert [host.name for host in wide.hosts] == [host.name for host in CONTEST.hosts]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 from schemas.birth import IdentityEntered
 from schemas.shape import shape_of
-from schemas.writer import compile_writer
+from schemas.varint import long
+from schemas.writer import EPOCH_DAY, compile_writer
 from tests.schemas.samples import Everything
 
 SOURCE = """\
@@ -27,3 +30,11 @@ def test_field_values_never_reach_the_source() -> None:
     source = compile_writer(shape_of(Everything))[1]
     assert "a word" not in source
     assert "import" not in source
+
+
+def test_more_days_than_are_kept_ready_are_written_as_they_are() -> None:
+    days = [date(1990, 1, 1) + timedelta(n) for n in (*range(9_000), 0, 1)]
+    write = compile_writer(shape_of(IdentityEntered))[0]
+    for day in days:
+        event = IdentityEntered(person="SYN-P-1", document_number="D", entered_on=day)
+        assert write(event) == b"\x0eSYN-P-1\x02D" + long(day.toordinal() - EPOCH_DAY)
