@@ -39,6 +39,7 @@ _NOISE_MS = 100.0  # a median below it has not grown, whatever it was before
 _REACHED = 0.95  # of the rate, by the publisher
 _LATE_S = 60.0
 _WARM_UP = 20
+_AT_ONCE = 400  # below the 500 of a turn of the publisher
 
 T = TypeVar("T")
 
@@ -190,13 +191,14 @@ async def _steadily(
 ) -> None:
     """Publish what is due, one event every 1/rate seconds, whether or not the ones before have come back.
 
-    Several are due at once only where the loop turns more slowly than they come.
+    Several are due at once only where the loop turns more slowly than they come. Of these a call gets `_AT_ONCE` at
+    most: longer calls of `publish_all` that run side by side take turns, and the end of a case would pass its middle.
     """
     tasks: list[asyncio.Future[None]] = []
     begin = time.perf_counter()
     done = 0
     while done < len(said):
-        due = min(len(said), int((time.perf_counter() - begin) * rate) + 1)
+        due = min(len(said), int((time.perf_counter() - begin) * rate) + 1, done + _AT_ONCE)
         if due > done:
             called.update(dict.fromkeys((event_id for event_id, _ in said[done:due]), time.perf_counter()))
             tasks.append(asyncio.ensure_future(publish([one for _, one in said[done:due]])))

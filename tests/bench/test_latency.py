@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.bench.latency import Driven, climb
+from bus.publish import _TURN
+from tests.bench.latency import Driven, _steadily, climb
 
 FLAT, SLOW = [20.0] * 300, [1_500.0] * 300
 GROWING = [float(number) for number in range(300)]
@@ -36,3 +37,17 @@ def test_the_ladder_ends_at_the_first_rate_that_falls_behind() -> None:
 
 def test_a_rate_that_the_publisher_does_not_reach_is_no_success_of_the_follower() -> None:
     assert climb([(100, Driven(FLAT, 99)), (200, Driven(FLAT, 150))]) == 100
+
+
+async def test_what_is_due_at_once_is_published_in_calls_that_keep_their_order_side_by_side() -> None:
+    calls: list[list[int]] = []
+
+    async def publish(due: Sequence[int]) -> None:
+        calls.append(list(due))
+
+    said = [(f"{number}", number) for number in range(3_000)]
+    called: dict[str, float] = {}
+    await _steadily(said, publish, 10**9, called)
+    assert [number for call in calls for number in call] == list(range(3_000))
+    assert max(map(len, calls)) < _TURN
+    assert len(called) == 3_000
