@@ -21,7 +21,7 @@ from agents import parked
 from agents import shelf as shelves
 from agents.case_log import Stored
 from agents.decision import Alarm, Decision, Rules, place
-from agents.intake import Broken, Dead
+from agents.intake import Broken, Dead, Read
 from agents.machine import Arrival, Rejected
 from agents.parked import GRACE_MS, Waiting
 from agents.shelf import Shelf
@@ -37,9 +37,8 @@ from schemas.envelope import to_ms
 
 _log = logging.getLogger(__name__)
 PATIENCE_MS = 2_000
-AHEAD = 128  # records read at once; at 64 as well, at 16 half of the gain
+AHEAD = 64  # records read at once; at 32 and 128 as well
 _GRACE_US = GRACE_MS * 1_000
-Read = tuple[Arrival | Broken | None, list[Dead]]
 
 
 class _Full(Exception):
@@ -104,29 +103,20 @@ class Decider(Stepper):
     # -- events ------------------------------------------------------------------------------------------------------
 
     def _ahead(self, records: Sequence[Record]) -> Iterator[tuple[Record, Read]]:
-        """Records with what stands in them, some read at once: a sixth less than one by one between other work."""
+        """Records with what they come to, some read at once: a quarter less than one by one between other work."""
         for start in range(0, len(records), AHEAD):
             some = records[start : start + AHEAD]
-            yield from zip(some, [self._read(record) for record in some], strict=True)
+            yield from zip(some, self._rules.intake.read_all(some), strict=True)
 
-    def _read(self, record: Record) -> Read:
-        dead: list[Dead] = []
-        try:
-            return self._rules.intake.read(record, dead), dead
-        except Broken as broken:
-            return broken, dead
-
-    def _record(self, record: Record, read: Read) -> bool:
+    def _record(self, record: Record, arrival: Read) -> bool:
         """Take one event in. False: not yet, because timers or an opening come first."""
         rules, decision = self._rules, self.decision
-        arrival, dead = read
-        decision.dead += dead
-        if isinstance(arrival, Broken):
+        if not isinstance(arrival, Arrival):
             decision.work.append(record)
-            self._park(arrival.case, record, self._failure("read", arrival.error))
-            return True
-        if arrival is None:
-            decision.work.append(record)
+            if isinstance(arrival, Broken):
+                self._park(arrival.case, record, self._failure("read", arrival.error))
+            else:
+                decision.dead += arrival
             return True
         # An opening is taken ahead of older records of other cases, whose timers must not fire before those.
         lead = _GRACE_US if arrival.topic == rules.graph.opens_on and rules.graph.time == "append" else 0

@@ -136,6 +136,31 @@ class Codec:
         except _UNREADABLE as fault:
             raise Poison(f"{model.contract}: bytes end early or hold no such value ({type(fault).__name__})") from None
 
+    def decode_all(
+        self, told: Sequence[tuple[bytes | None, type[Event], Iterable[tuple[str, bytes | None]]]]
+    ) -> list[Event]:
+        """Return the events in values; all are read, then all are validated, which takes less time than one by one.
+
+        Args:
+            told: value, contract and headers of each, as `decode` takes them.
+
+        Raises:
+            Poison, UnknownType: of the first that is no event, as `decode`.
+        """
+        plans = [self._plans.get(model) or self._plan(model) for _, model, _ in told]
+        ours = [
+            (plan, value)
+            for plan, (value, *_) in zip(plans, told, strict=True)
+            if value and len(value) <= MAX_VALUE and value.startswith(plan.prefix)
+        ]
+        if len(ours) == len(told):
+            try:
+                found = [plan.read(value, _FRAME) for plan, value in ours]
+                return [plan.validator.validate_python(fields) for plan, fields in zip(plans, found, strict=True)]
+            except (ValidationError, Poison, *_UNREADABLE):
+                pass  # which of them, and why, is said below
+        return [self.decode(value, model, headers) for value, model, headers in told]
+
     def _sized(self, value: bytes, model: type[Event]) -> bytes:
         if len(value) > MAX_VALUE:
             raise EventRefused(f"{model.contract}: {len(value)} bytes; at most {MAX_VALUE}, send a reference instead")

@@ -78,6 +78,12 @@ class Faults:
         faults = self
 
         class Breaking(kind):  # type: ignore[misc,valid-type]  # a base chosen by the test
+            def _together(self, records: Sequence[Record]) -> list[Arrival]:
+                arrivals: list[Arrival] = super()._together(records)
+                if any(arrival.event_id in faults.unread for arrival in arrivals):
+                    raise KeyError("SYN-secret")
+                return arrivals
+
             def read(self, record: Record, dead: list[Dead]) -> Arrival | None:
                 arrival: Arrival | None = super().read(record, dead)
                 if arrival is not None and arrival.event_id in faults.unread:

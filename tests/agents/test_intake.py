@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 
 from agents import compile as compiler
 from agents.extract import extract
 from agents.graph import Graph, Json
 from agents.intake import Broken, Dead, Intake
+from agents.machine import Arrival
 from agents.worker import PROCESSES
 from bus.errors import Unreachable
 from bus.message import Record, Unreadable
@@ -31,10 +35,10 @@ def intake(graph: Graph = GRAPH, *, prefix: str = "", codec: Codec = CODEC) -> I
     return Intake(graph, catalogue=CATALOGUE, codec=codec, extracts=extracts, partitions=PARTITIONS, prefix=prefix)
 
 
-def notified(case: str = "birth-1") -> Record:
+def notified(case: str = "birth-1", *, stillborn: bool = False) -> Record:
     """A good record."""
     world = World(GRAPH)
-    births.notify(world, case)
+    births.notify(world, case, stillborn=stillborn)
     (record,) = world.stored(NOTIFIED)
     return record
 
@@ -185,3 +189,54 @@ def test_a_topic_nobody_listens_to_any_more_is_a_dead_letter() -> None:
     dead: list[Dead] = []
     assert intake().read(structs.replace(notified(), topic="portal.request.created.v1"), dead) is None
     assert [(d.stage, d.error, d.kind) for d in dead] == [("type", "NotListened", Kind.REFUSED)]
+
+
+SEVERAL = [notified(f"birth-{number}") for number in range(4)]
+
+
+def one_by_one(reading: Intake, records: Sequence[Record]) -> list[Arrival | list[Dead] | tuple[str, str]]:
+    """What `read` says of each."""
+    found: list[Arrival | list[Dead] | tuple[str, str]] = []
+    for record in records:
+        dead: list[Dead] = []
+        try:
+            found.append(reading.read(record, dead) or dead)
+        except Broken as broken:
+            found.append((broken.case, broken.error))
+    return found
+
+
+@pytest.mark.parametrize("prefix", ["", "birth-1"])
+@given(st.lists(st.sampled_from([*SEVERAL, *(bad[1] for bad in BAD)]), max_size=6))
+def test_records_read_together_come_to_what_each_comes_to_alone(prefix: str, records: list[Record]) -> None:
+    reading = intake(prefix=prefix)
+    assert reading.read_all(records) == one_by_one(reading, records)
+
+
+def test_a_bug_about_one_record_leaves_those_read_with_it_alone() -> None:
+    good = extract([GRAPH], NOTIFIED, CATALOGUE)
+    records = [notified("birth-1"), notified("birth-2", stillborn=True), notified("birth-3")]
+
+    def wrong(event: Any) -> dict[str, Json]:
+        if event.stillborn:
+            raise KeyError("SYN-secret")
+        return good(event)
+
+    reading = Intake(GRAPH, catalogue=CATALOGUE, codec=CODEC, extracts={NOTIFIED: wrong}, partitions=PARTITIONS)
+    found = [(one.case, one.error) if isinstance(one, Broken) else one for one in reading.read_all(records)]
+    assert found == one_by_one(reading, records)
+    assert found[1] == ("birth-2", "KeyError")
+
+
+def test_good_records_are_each_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Intake, "read", None)
+    assert [type(one) for one in intake().read_all(SEVERAL)] == [Arrival] * 4
+
+
+def test_an_outage_while_records_are_read_together_ends_the_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise Unreachable("away")
+
+    monkeypatch.setattr("agents.intake.fingerprint", away)
+    with pytest.raises(Unreachable):
+        intake().read_all(SEVERAL)

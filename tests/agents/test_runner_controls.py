@@ -15,9 +15,9 @@ from msgspec import structs
 from agents import case_log
 from agents.case import Case
 from agents.case_log import MemoryCaseLog, Positions, Row, Stored
-from agents.decide import Decider, Read
+from agents.decide import Decider
 from agents.decision import Decision
-from agents.intake import Dead, Intake
+from agents.intake import Dead, Intake, Read
 from agents.machine import Arrival, Emit
 from agents.parked import PREFIX, Waiting
 from agents.runner import Runner
@@ -58,6 +58,9 @@ class NewIdsSentFirst(NewIds, SendsFirst):
 
 class ForgetsEvents(Intake):
     """No event is recognised when it comes again."""
+
+    def read_all(self, records: Sequence[Record]) -> list[Read]:
+        return [self._alone(record) for record in records]
 
     def read(self, record: Record, dead: list[Dead]) -> Arrival | None:
         arrival = super().read(record, dead)
@@ -139,10 +142,10 @@ class Overtakes(Decider):
     def _held(self, case_id: str) -> bool:
         return not self._blind and super()._held(case_id)
 
-    def _record(self, record: Record, read: Read) -> bool:
+    def _record(self, record: Record, arrival: Read) -> bool:
         self._blind = True
         try:
-            return super()._record(record, read)
+            return super()._record(record, arrival)
         finally:
             self._blind = False
 

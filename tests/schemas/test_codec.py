@@ -78,6 +78,8 @@ def poison_or_canonical(value: bytes, model: type[Event]) -> bool:
     try:
         event = CODEC.decode(value, model)
     except Poison:
+        with pytest.raises(Poison):
+            CODEC.decode_all([(value, model, ())])
         return False
     assert CODEC.encode(event) == value, "two encodings of one event"
     return True
@@ -400,3 +402,33 @@ def test_events_of_several_contracts_are_written_together_in_their_order_all_or_
     assert CODEC.encode_json([]) == []
     with pytest.raises(ValidationError):
         CODEC.encode_json([*said, (ActivityRecorded, b"{}")])
+
+
+def test_values_are_read_together_in_their_order_whoever_wrote_them() -> None:
+    told = [(CODEC.encode(event), type(event), ()) for event in EVENTS]
+    assert CODEC.decode_all(told) == EVENTS
+    assert CODEC.decode_all([]) == []
+    first = EVENTS[0]
+    guids = Codec(CATALOGUE, guids={b"g" * 16: CODEC.schema_id(type(first))})
+    by_guid = (CODEC.encode(first)[5:], type(first), ((GUID_HEADER, b"\x01" + b"g" * 16),))
+    assert guids.decode_all([*told, by_guid]) == [*EVENTS, first]
+
+
+@pytest.mark.parametrize("bad", [None, b"", b"junk", b"\0" * 9, b"\0" * (MAX_VALUE + 1)])
+def test_one_value_that_is_poison_is_told_as_if_it_stood_alone(bad: bytes | None) -> None:
+    good = CODEC.encode(sample())
+    for value in (bad, good[:-1], good + b"\0"):
+        with pytest.raises(Poison) as alone:
+            CODEC.decode(value, Everything)
+        with pytest.raises(Poison) as among:
+            CODEC.decode_all([(good, Everything, ()), (value, Everything, ()), (good, Everything, ())])
+        assert str(among.value) == str(alone.value)
+
+
+def test_a_value_above_the_limit_is_poison_among_others_as_well() -> None:
+    event = ActivityRecorded(
+        run="r", activity="a", sequence=1, last=False, attributes={str(n): "x" * 60_000 for n in range(5)}
+    )
+    large = Codec(CATALOGUE)._plan(ActivityRecorded)
+    with pytest.raises(Poison, match="above"):
+        CODEC.decode_all([(large.prefix + large.write(event), ActivityRecorded, ())])
