@@ -109,8 +109,8 @@ def _watched(stages: Stages) -> Iterator[None]:
     undo = [
         stages.wrap(Intake, "_envelope", "envelope"),
         stages.wrap(intake, "fingerprint", "fingerprint"),
-        stages.wrap(Codec, "decode", "decode value"),
-        stages.wrap(Intake, "read", "intake, rest (extract, arrival)"),
+        stages.wrap(Codec, "decode_all", "decode values"),
+        stages.wrap(Intake, "read_all", "intake, rest (extract, arrival)"),
         stages.wrap(machine, "step", "step"),
         stages.wrap(Outputs, "check", "check outputs"),
         stages.wrap(Outputs, "_outgoing", "output record (envelope, headers)"),
