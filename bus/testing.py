@@ -185,10 +185,12 @@ class TransportContract:
             assert murmur2(key) == expected & 0xFFFFFFFF
             assert partition_for(key, 6) == (expected & 0x7FFFFFFF) % 6
 
-    def test_a_record_beyond_the_limit_is_refused_and_the_next_is_stored(self, transport: Transport, name: str) -> None:
+    def test_a_record_beyond_the_limit_has_all_of_its_call_refused(self, transport: Transport, name: str) -> None:
         part = self.make(transport, name)[0]
-        with expecting(Refused):
-            put(transport, part, [Outgoing(b"k", b"x" * 1_100_000)])
+        large, half = Outgoing(b"k", b"x" * 1_100_000), Outgoing(b"k", b"x" * 600_000)
+        for records in ([large], [*numbered(1), large], [half, half, large], [half, half, *numbered(1), large]):
+            with expecting(Refused):
+                put(transport, part, records)
         assert put(transport, part, numbered(1)) == 0
 
     def test_more_than_a_batch_is_appended_whole_and_in_order(self, transport: Transport, name: str) -> None:
