@@ -72,11 +72,11 @@ class Chapter(NamedTuple):
     """A part of a case's past that changes no more.
 
     Args:
-        applied: fingerprints as the keys of a dict: in order, and quick to ask.
+        applied: fingerprints, oldest first.
         trail: `CHAPTER` marks.
     """
 
-    applied: Mapping[str, None]
+    applied: tuple[str, ...]
     trail: tuple[Mark, ...]
 
 
@@ -96,6 +96,7 @@ class Case(Struct):
         early: events kept for steps not reached yet, oldest first.
         outcome: how it ended, None while it is open.
         chapters: what is closed off of `applied` and `trail`, oldest first.
+        past: the fingerprints of `chapters` once more, as `remember` keeps them.
     """
 
     id: str
@@ -111,6 +112,7 @@ class Case(Struct):
     early: list[Early] = []
     outcome: str | None = None
     chapters: tuple[Chapter, ...] = ()
+    past: tuple[frozenset[str], ...] = ()
 
     @property
     def closed(self) -> bool:
@@ -126,8 +128,8 @@ class Case(Struct):
         """Whether an event has been taken in."""
         if fingerprint in self.applied:
             return True
-        for chapter in self.chapters:  # noqa: SIM110  # `any` would make a generator for every event
-            if fingerprint in chapter.applied:
+        for known in self.past:  # noqa: SIM110  # `any` would make a generator for every event
+            if fingerprint in known:
                 return True
         return False
 
@@ -157,6 +159,7 @@ def copy(case: Case) -> Case:
         case.early.copy(),
         case.outcome,
         case.chapters,
+        case.past,
     )
 
 
@@ -169,9 +172,28 @@ def close_chapters(case: Case, waiting: int) -> None:
     """
     while len(case.trail) > 2 * CHAPTER and sum(bool(mark.id) for mark in case.trail[CHAPTER:]) >= waiting:
         done = len(case.applied) * CHAPTER // len(case.trail)
-        case.chapters += (Chapter(dict.fromkeys(case.applied[:done]), tuple(case.trail[:CHAPTER])),)
+        chapter = Chapter(tuple(case.applied[:done]), tuple(case.trail[:CHAPTER]))
+        case.chapters += (chapter,)
+        case.past = remember(case.past, chapter)
         case.applied = case.applied[done:]
         case.trail = case.trail[CHAPTER:]
+
+
+def remember(past: tuple[frozenset[str], ...], chapter: Chapter) -> tuple[frozenset[str], ...]:
+    """Sets of fingerprints with those of one more chapter.
+
+    A set takes up those behind it that are not larger, so a long case has few of them and each event moves but a few
+    times. To ask one chapter after the other was a third of the time of a case of 800 events.
+
+    Args:
+        past: the sets so far, the largest first.
+        chapter: the next.
+    """
+    new = frozenset(chapter.applied)
+    while past and len(past[-1]) <= len(new):
+        new |= past[-1]
+        past = past[:-1]
+    return (*past, new)
 
 
 def forget(case: Case, keeps: Mapping[str, Kept]) -> None:

@@ -7,12 +7,13 @@ is read as another state; every byte string is either of a known format version 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Literal
 
 import msgspec
 from msgspec import structs
 
-from agents.case import CHAPTER, Active, Case, Chapter, Early, Mark, whole_applied, whole_trail
+from agents.case import CHAPTER, Active, Case, Chapter, Early, Mark, remember, whole_applied, whole_trail
 from bus.errors import BusError
 
 FORMAT = 1
@@ -33,7 +34,7 @@ def archived(case: Case) -> bytes:
 
 def chapter_to_bytes(chapter: Chapter) -> bytes:
     """A chapter as a JSON array, the format version first."""
-    return msgspec.json.encode((CHAPTERED, list(chapter.applied), chapter.trail))
+    return msgspec.json.encode((CHAPTERED, chapter.applied, chapter.trail))
 
 
 def chapter_from_bytes(data: bytes) -> Chapter:
@@ -41,7 +42,7 @@ def chapter_from_bytes(data: bytes) -> Chapter:
     _, applied, trail = _read(_CHAPTER, data)
     if len(trail) != CHAPTER:
         raise CaseDamaged(f"A chapter of {len(trail)} marks instead of {CHAPTER}.", remedy=_REMEDY)
-    return Chapter(dict.fromkeys(applied), tuple(Mark(*mark) for mark in trail))
+    return Chapter(tuple(applied), tuple(Mark(*mark) for mark in trail))
 
 
 def to_bytes(case: Case) -> bytes:
@@ -103,11 +104,11 @@ def from_bytes(data: bytes, chapters: Sequence[Chapter] | None = ()) -> Case:
     _, name, graph, opened, transitions, active, deadline, counts, values, applied, trail, early, outcome, *more = (
         _read(_CONTINUED if continued else _STORED, data)
     )
-    past: tuple[Chapter, ...] = ()
+    told: tuple[Chapter, ...] = ()
     if continued and chapters is not None:
-        past = tuple(chapters[: more[0]])
-        if not past or len(past) != more[0]:
-            raise CaseDamaged(f"Of {more[0]} chapters of a case there are {len(past)}.", remedy=_REMEDY)
+        told = tuple(chapters[: more[0]])
+        if not told or len(told) != more[0]:
+            raise CaseDamaged(f"Of {more[0]} chapters of a case there are {len(told)}.", remedy=_REMEDY)
     return Case(
         name,
         graph,
@@ -121,7 +122,8 @@ def from_bytes(data: bytes, chapters: Sequence[Chapter] | None = ()) -> Case:
         [Mark(*mark) for mark in trail],
         [Early(*event) for event in early],
         outcome,
-        past,
+        told,
+        reduce(remember, told, ()),
     )
 
 

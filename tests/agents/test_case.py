@@ -35,6 +35,23 @@ def test_closing_chapters_loses_no_event_and_takes_each_once(events: int, early:
     assert not case.has("another")
 
 
+def test_a_long_case_asks_few_sets_whether_it_knows_an_event() -> None:
+    case = long_case(20_000, early=-1)
+    assert len(case.chapters) > 1_000
+    assert len(case.past) <= 11  # each at least twice what stands behind it
+    assert sum(map(len, case.past)) + len(case.applied) == 20_000
+
+
+def test_a_copy_knows_nothing_of_what_the_other_closes_off_later() -> None:
+    case = long_case(100, early=-1)
+    before = copy(case)
+    case.applied += [f"later{number}" for number in range(100)]
+    case.trail += [Mark("s", "t", 0, 100 + number, 0) for number in range(100)]
+    cases.close_chapters(case, 0)
+    assert case.has("later0")
+    assert not before.has("later0")
+
+
 def test_marks_that_wait_for_their_place_stay_open() -> None:
     case = Case("c", "g", 0, trail=[Mark("s", "t", -1, -1, 0, str(n)) for n in range(200)])
     cases.close_chapters(case, 150)
