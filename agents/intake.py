@@ -95,8 +95,9 @@ class Intake:
         if not self._prefix:
             try:
                 return [*self._together(records)]
-            except Exception:  # noqa: BLE001, S110  # raised again below, by the record that it is about
-                pass
+            except Exception as error:  # whose fault it is, each alone says
+                if passing(error):
+                    raise
         return [self._alone(record) for record in records]
 
     def _together(self, records: Sequence[Record]) -> list[Arrival]:

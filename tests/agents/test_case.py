@@ -50,6 +50,7 @@ def test_a_copy_knows_nothing_of_what_the_other_closes_off_later() -> None:
     cases.close_chapters(case, 0)
     assert case.has("later0")
     assert not before.has("later0")
+    assert before.has("f0")
 
 
 def test_marks_that_wait_for_their_place_stay_open() -> None:

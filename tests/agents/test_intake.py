@@ -233,10 +233,17 @@ def test_good_records_are_each_read_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [type(one) for one in intake().read_all(SEVERAL)] == [Arrival] * 4
 
 
-def test_an_outage_while_records_are_read_together_ends_the_unit(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: object) -> None:
-        raise Unreachable("away")
+def test_an_outage_while_records_are_read_together_ends_the_unit_even_if_it_is_over_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = iter([Unreachable("away")])
+
+    def away(source: str, event_id: str) -> str:
+        for error in answers:
+            raise error
+        return fingerprint(source, event_id)
 
     monkeypatch.setattr("agents.intake.fingerprint", away)
     with pytest.raises(Unreachable):
         intake().read_all(SEVERAL)
+    assert [type(one) for one in intake().read_all(SEVERAL)] == [Arrival] * 4

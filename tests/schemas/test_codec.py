@@ -82,6 +82,7 @@ def poison_or_canonical(value: bytes, model: type[Event]) -> bool:
             CODEC.decode_all([(value, model, ())])
         return False
     assert CODEC.encode(event) == value, "two encodings of one event"
+    assert CODEC.decode_all([(value, model, ())]) == [event]
     return True
 
 
