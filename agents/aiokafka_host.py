@@ -22,6 +22,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from agents.health import RELEASE, Pulse
 from agents.membership import (
     HostSettings,
+    ask_seldom,
     date_answers,
     end_when_membership_is_lost,
     floors,
@@ -33,6 +34,7 @@ from agents.runner import Runner
 from agents.unit import Fetched
 from bus.errors import Fenced, Unreachable
 from bus.message import Partition
+from bus.middleware.parking import parked_topic
 from bus.transport.durability import refuse_weak_consumer
 from bus.transport.splitter import install
 
@@ -167,6 +169,7 @@ class AiokafkaHost(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             raise Unreachable(f"no broker answers at {s.bootstrap}: {error}.", remedy="Run `agencybus up`.") from error
         end_when_membership_is_lost(self._consumer)
         date_answers(self._consumer)
+        ask_seldom(self._consumer, parked_topic(s.group))
         self._consumer.subscribe(topics=sorted(s.topics), listener=self)
 
     async def _take_over(self) -> None:

@@ -45,6 +45,26 @@ class _Full(Exception):
     """No room for more work in this decision; the next one goes on."""
 
 
+def idle(rules: Rules, shelf: Shelf, lane: Lane) -> bool:
+    """Whether a decision would come to nothing, as most do while events come one by one: asking is much quicker.
+
+    Args:
+        rules: of the worker.
+        shelf: the cases of the partition.
+        lane: its records.
+    """
+    if lane.waits():
+        return False
+    reached = _reached(rules, lane)
+    return reached is None or not shelf.any_due(reached)
+
+
+def _reached(rules: Rules, lane: Lane) -> int | None:
+    """Up to when (microseconds) timers fire without an event; None where only events make time pass, or unknown."""
+    reached = lane.time() if rules.graph.time == "append" else None
+    return None if reached is None else reached * 1_000
+
+
 class Decider(Stepper):
     """Makes one decision.
 
@@ -75,9 +95,9 @@ class Decider(Stepper):
 
     def _decide(self) -> None:
         if self._tell() and self._take():
-            reached = self._lane.time()
-            if reached is not None and self._rules.graph.time == "append":
-                self._fire(reached * 1_000)
+            reached = _reached(self._rules, self._lane)
+            if reached is not None:
+                self._fire(reached)
 
     def _tell(self) -> bool:
         told = self._lane.take_aside(self._limit)

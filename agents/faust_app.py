@@ -17,12 +17,20 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from agents.health import Pulse
-from agents.membership import HostSettings, date_answers, end_when_membership_is_lost, from_kafka, known_ends
+from agents.membership import (
+    HostSettings,
+    ask_seldom,
+    date_answers,
+    end_when_membership_is_lost,
+    from_kafka,
+    known_ends,
+)
 from agents.runner import Runner
 from agents.unit import Fetched
 from bus.errors import Refused
 from bus.event_loop import new_event_loop
 from bus.message import Partition
+from bus.middleware.parking import parked_topic
 from bus.transport.durability import refuse_weak_consumer
 from bus.transport.splitter import install
 
@@ -99,10 +107,11 @@ class UnitThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust 
         return consumer
 
     async def on_start(self) -> None:
-        """Connect, then watch for lost membership and for answers that are old."""
+        """Connect, then watch for lost membership and for answers that are old, and ask seldom for commands."""
         await super().on_start()
         end_when_membership_is_lost(self._ensure_consumer())
         date_answers(self._ensure_consumer())
+        ask_seldom(self._ensure_consumer(), parked_topic(self.consumer.app.conf.id))
 
     async def _fetch_records(
         self,

@@ -21,7 +21,7 @@ from agents import case as cases
 from agents import shelf as shelves
 from agents import trace
 from agents.case_log import CaseLog, Marker, Row, Stored, positions_row, size_of
-from agents.decide import Decider
+from agents.decide import Decider, idle
 from agents.decision import Decision, Rules
 from agents.decision import place as place_of
 from agents.graph import Graph
@@ -246,10 +246,9 @@ class Runner:
     def _decide(self, limit: int) -> dict[int, Decision]:
         now = self._clock.now()
         decisions = {
-            number: self.decider(
-                self._rules, shelf, self._merge.lanes[number], number=number, limit=limit, now=now
-            ).decide()
+            number: self.decider(self._rules, shelf, lane, number=number, limit=limit, now=now).decide()
             for number, shelf in self._shelves.items()
+            if not idle(self._rules, shelf, lane := self._merge.lanes[number])
         }
         return {number: decision for number, decision in decisions.items() if not decision.empty}
 

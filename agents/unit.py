@@ -160,6 +160,10 @@ class Lane:
         """Whether a record of `topic` older than `before` (ms) may still be unread."""
         return not self.queues[topic] and self._seen[topic] < before
 
+    def waits(self) -> bool:
+        """Whether it holds a record."""
+        return bool(self._told) or any(self.queues.values())
+
     def time(self) -> int | None:
         """How far (ms) this partition's time has come by itself: known only when nothing waits and all is read."""
         if any(self.queues.values()):

@@ -17,7 +17,7 @@ from bus.message import Message, Outgoing
 from bus.ports import Clock
 from schemas import names
 from schemas.catalogue import Catalogue
-from schemas.envelope import SOURCE_PREFIX, Envelope, format_time, to_headers
+from schemas.envelope import SOURCE_PREFIX, Envelope, Letterhead, format_time, to_us
 from schemas.errors import EnvelopeRefused, NameRefused, SchemaSideError
 from schemas.event import Event
 
@@ -93,7 +93,7 @@ class Composer:
         self._catalogue = catalogue
         self._agency = names.agency(agency)
         self._clock = clock
-        self._types: dict[type[Event], tuple[str, str]] = {}
+        self._types: dict[type[Event], tuple[str, Letterhead]] = {}
 
     def compose(self, said: Publication) -> tuple[str, bytes, str, Outgoing]:
         """Topic, key, event id and record of a publication.
@@ -104,7 +104,7 @@ class Composer:
         Raises:
             Refused: naming the field that breaks a rule.
         """
-        topic, dataschema = self._type(type(said.event))
+        topic, letterhead = self._type(type(said.event))
         cause = said.caused_by.envelope if isinstance(said.caused_by, Message) else said.caused_by
         case = said.case or (cause.correlationid if cause else None)
         key = said.key or case
@@ -123,34 +123,32 @@ class Composer:
         if said.time is not None and said.time.tzinfo is None:
             raise Refused(f"{topic}: the time has no zone.", field="time")
         event_id = said.id or content_id(topic, key, said.time, value)
-        envelope = Envelope(
-            id=event_id,
-            source=SOURCE_PREFIX + self._agency,
-            type=topic,
-            time=said.time or self._clock.now(),
-            correlationid=case,
-            causationid=cause.id if cause else None,
-            partitionkey=key if key != case else None,
-            purpose=said.purpose,
-            legalbasis=said.legalbasis,
-            dataschema=dataschema,
-            traceparent=said.traceparent,
-        )
         try:
-            record = Outgoing(key_bytes, value, tuple(to_headers(envelope)))
+            headers = letterhead.headers(
+                id=event_id,
+                at=to_us(said.time or self._clock.now()),
+                case=case,
+                cause=cause.id if cause else None,
+                partitionkey=key if key != case else None,
+                purpose=said.purpose,
+                legalbasis=said.legalbasis,
+                traceparent=said.traceparent,
+            )
         except EnvelopeRefused as error:
             raise Refused(f"{topic}: {error}.", field=error.field.removeprefix("ce_")) from error
-        return topic, key_bytes, event_id, record
+        return topic, key_bytes, event_id, Outgoing(key_bytes, value, headers)
 
-    def _type(self, model: type[Event]) -> tuple[str, str]:
-        """Topic and schema address of a model, checked once per model."""
+    def _type(self, model: type[Event]) -> tuple[str, Letterhead]:
+        """Topic and letterhead of a model, checked once per model."""
         found = self._types.get(model)
         if found is None:
             if model not in self._catalogue:
                 raise Refused(f"{model.__name__} is not in the catalogue.", field="type")
             try:
                 topic = model.topic(self._agency)
-                found = self._types[model] = (topic, f"{SCHEMA_PREFIX}{self._codec.schema_id(model)}")
+                schema = f"{SCHEMA_PREFIX}{self._codec.schema_id(model)}"
+                letterhead = Letterhead(source=SOURCE_PREFIX + self._agency, type=topic, dataschema=schema)
+                found = self._types[model] = (topic, letterhead)
             except SchemaSideError as error:
                 raise Refused(f"{error}.", field="type") from error
         return found

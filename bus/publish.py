@@ -16,10 +16,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bus.call import Call, Item
 from bus.compose import SCHEMA_PREFIX, Composer, Encoder, Publication, content_id
 from bus.door import Door
 from bus.errors import BusError, OutcomeUnknown, Refused, Unreachable
-from bus.message import Message, Outgoing, Partition, Receipt
+from bus.message import Message, Partition, Receipt
 from bus.partitioner import partition_for
 from bus.ports import Clock, Producer
 from bus.transport.rules import BATCH_BYTES, check_size, record_bytes
@@ -34,47 +35,12 @@ _QUEUED = 10_000
 _TURN = 500  # events encoded between two turns of the event loop: about 20 ms
 
 
-class _Call:
-    """One call's outcomes, in the order given, and how many are left; its future is done when none is.
-
-    An item lives no longer than it is under way: of an event that is settled nothing is left but its outcome.
-
-    Args of `held`: keys of which an event has no acknowledgement; those after it in the call are not sent any more.
-    """
-
-    __slots__ = ("done", "held", "inside", "left", "outcomes")
-
-    def __init__(self) -> None:
-        self.outcomes: list[Receipt | BusError | None] = []
-        self.left = 1  # the call's own hold, so that an early ack does not end the wait
-        self.held: set[bytes | None] = set()
-        self.inside = False  # of the publisher's door
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def settle_one(self) -> None:
-        self.left -= 1
-        if self.left == 0 and not self.done.done():
-            self.done.set_result(None)
-
-
-@dataclass(slots=True, eq=False)
-class _Item:
-    """One record on its way; `place` is where its outcome goes in the call."""
-
-    id: str
-    record: Outgoing
-    expires: float
-    call: _Call
-    place: int
-    size: int
-
-
 @dataclass(slots=True, eq=False)
 class _Lane:
     """What is queued for one partition, and the task that drains it."""
 
     partition: Partition
-    queue: deque[_Item] = field(default_factory=deque)
+    queue: deque[Item] = field(default_factory=deque)
     task: asyncio.Task[None] | None = None
 
 
@@ -146,7 +112,7 @@ class Publisher:
             legalbasis=legalbasis,
             traceparent=traceparent,
         )
-        call = _Call()
+        call = Call()
         try:
             await self._enqueue(said, call)
         finally:
@@ -168,7 +134,7 @@ class Publisher:
         Args:
             publications: taken one by one as there is room; a BusError (an input found wrong) is passed through.
         """
-        call = _Call()
+        call = Call()
         try:
             for count, said in enumerate(publications, 1):
                 if count % _TURN == 0:
@@ -193,7 +159,7 @@ class Publisher:
         while running := [lane.task for lane in self._lanes.values() if lane.task is not None]:
             await asyncio.wait(running)
 
-    async def _enqueue(self, said: Publication, call: _Call) -> None:
+    async def _enqueue(self, said: Publication, call: Call) -> None:
         """Encode, choose the partition, wait for room, and hand the item to its lane."""
         if self._closed:
             raise Refused("The publisher is closed.", field="publisher")
@@ -202,19 +168,22 @@ class Publisher:
         check_size(size, limit=_LANE_BYTES)
         give_up = _now() + self._deadline_s
         try:
-            count = await self._count(topic, give_up)
+            count = call.counts.get(topic)
+            if count is None:
+                count = call.counts[topic] = await self._count(topic, give_up)
             if not call.inside:
                 if not self._door.try_enter():
                     await self._door.enter(give_up)
                 call.inside = True
             if self._free <= 0:
+                call.counts.clear()
                 await self._wait_for_room(give_up)
         except (BusError, TimeoutError) as error:
             fault = error if isinstance(error, BusError) else self._no_room()
-            _hold(call, key, fault)
+            call.hold(key, fault)
             raise _named(fault, event_id) from error
         self._free -= 1
-        item = _Item(event_id, record, _now() + self._deadline_s, call, len(call.outcomes), size)
+        item = Item(event_id, record, _now() + self._deadline_s, call, len(call.outcomes), size)
         call.outcomes.append(None)
         call.left += 1
         partition = Partition(topic, partition_for(key, count))
@@ -237,7 +206,8 @@ class Publisher:
         finally:
             asking.leave()
 
-    def _leave(self, call: _Call) -> None:
+    def _leave(self, call: Call) -> None:
+        call.counts.clear()
         if call.inside:
             call.inside = False
             self._door.leave()
@@ -265,9 +235,9 @@ class Publisher:
         finally:
             lane.task = None
 
-    def _batch(self, lane: _Lane) -> list[_Item]:
+    def _batch(self, lane: _Lane) -> list[Item]:
         """Take from the queue what fits one record batch; what has expired unsent is settled here."""
-        batch: list[_Item] = []
+        batch: list[Item] = []
         size = 0
         now = _now()
         queue = lane.queue
@@ -284,7 +254,7 @@ class Publisher:
             size += item.size
         return batch
 
-    async def _send(self, partition: Partition, batch: Sequence[_Item]) -> None:
+    async def _send(self, partition: Partition, batch: Sequence[Item]) -> None:
         """Append one batch and settle its items; a refused batch is sent again record by record."""
         first = await self._append(partition, batch)
         if isinstance(first, int):
@@ -300,7 +270,7 @@ class Publisher:
             for item in batch:
                 self._settle(item, _named(first, item.id))
 
-    async def _append(self, partition: Partition, batch: Sequence[_Item]) -> int | BusError:
+    async def _append(self, partition: Partition, batch: Sequence[Item]) -> int | BusError:
         """The first offset of the stored batch, or what went wrong."""
         try:
             async with asyncio.timeout_at(batch[0].expires):
@@ -313,10 +283,8 @@ class Publisher:
         except Exception as error:  # noqa: BLE001  # an item left unsettled would keep its caller waiting for ever
             return OutcomeUnknown(f"Appending to {partition.topic} failed with {type(error).__name__}.", event_id="")
 
-    def _settle(self, item: _Item, outcome: Receipt | BusError) -> None:
-        item.call.outcomes[item.place] = outcome
-        _hold(item.call, item.record.key, outcome)
-        item.call.settle_one()
+    def _settle(self, item: Item, outcome: Receipt | BusError) -> None:
+        item.settle(outcome)
         self._free += 1
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
@@ -324,12 +292,6 @@ class Publisher:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _hold(call: _Call, key: bytes | None, outcome: Receipt | BusError) -> None:
-    """After an outcome that asks for another try, hold back what the call says later of this key."""
-    if isinstance(outcome, Unreachable | OutcomeUnknown):
-        call.held.add(key)
 
 
 def _held_back() -> Unreachable:

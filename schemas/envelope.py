@@ -188,7 +188,18 @@ class Letterhead:
         self._before = (texts["ce_source"], texts["ce_type"])
         self._after = texts["ce_dataschema"]
 
-    def headers(self, *, id: str, at: int, case: str, cause: str | None) -> tuple[tuple[str, bytes], ...]:  # noqa: A002
+    def headers(
+        self,
+        *,
+        id: str,  # noqa: A002
+        at: int,
+        case: str | None,
+        cause: str | None,
+        partitionkey: str | None = None,
+        purpose: str | None = None,
+        legalbasis: str | None = None,
+        traceparent: str | None = None,
+    ) -> tuple[tuple[str, bytes], ...]:
         """The headers of one event.
 
         Args:
@@ -196,20 +207,27 @@ class Letterhead:
             at: when the fact happened, microseconds since 1970.
             case: its case id.
             cause: id of the event that led to it, None when none did.
+            partitionkey: see `Envelope`.
+            purpose: see there, as of the others.
+            legalbasis: as above.
+            traceparent: as above.
 
         Raises:
             EnvelopeRefused: as `to_headers`.
         """
-        headers = (
-            _SPECVERSION,
-            _CONTENT,
-            ("ce_id", _raw("ce_id", id)),
-            *self._before,
-            ("ce_time", format_us(at).encode()),
-            self._after,
-            ("ce_correlationid", _raw("ce_correlationid", case)),
-        )
-        return headers if cause is None else (*headers, ("ce_causationid", _raw("ce_causationid", cause)))
+        headers = [_SPECVERSION, _CONTENT, ("ce_id", _raw("ce_id", id)), *self._before]
+        headers += (("ce_time", format_us(at).encode()), self._after)
+        for header, text in (
+            ("ce_correlationid", case),
+            ("ce_causationid", cause),
+            ("ce_partitionkey", partitionkey),
+            ("ce_purpose", purpose),
+            ("ce_legalbasis", legalbasis),
+            ("ce_traceparent", traceparent),
+        ):
+            if text is not None:
+                headers.append((header, _raw(header, text)))
+        return tuple(headers)
 
 
 def _raw(header: str, text: str) -> bytes:

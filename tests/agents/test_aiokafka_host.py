@@ -18,7 +18,9 @@ class TestAiokafkaHost(HostSuite):
     host = "aiokafka"
 
 
-async def test_its_client_dates_old_answers_and_ends_with_its_membership(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_its_client_dates_old_answers_asks_seldom_for_commands_and_ends_with_its_membership(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def start() -> None:
         """Connected."""
 
@@ -26,10 +28,12 @@ async def test_its_client_dates_old_answers_and_ends_with_its_membership(monkeyp
     guarded: list[tuple[str, Any]] = []
     for guard in ("refuse_weak_consumer", "end_when_membership_is_lost", "date_answers"):
         monkeypatch.setattr(aiokafka_host, guard, lambda consumer, guard=guard: guarded.append((guard, consumer)))
+    monkeypatch.setattr(aiokafka_host, "ask_seldom", lambda consumer, topic: guarded.append((topic, consumer)))
     monkeypatch.setattr(aiokafka_host, "AIOKafkaConsumer", lambda **_: client)
     runner: Any = Runs()
     await AiokafkaHost(settings(), runner, ready=print)._connect()
-    assert [name for name, _ in guarded] == ["refuse_weak_consumer", "end_when_membership_is_lost", "date_answers"]
+    guards = ["refuse_weak_consumer", "end_when_membership_is_lost", "date_answers", "g.parked"]
+    assert [name for name, _ in guarded] == guards
     assert all(consumer is client for _, consumer in guarded)
 
 

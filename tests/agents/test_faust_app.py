@@ -68,7 +68,9 @@ def test_its_client_is_refused_when_a_setting_from_elsewhere_makes_it_weak(monke
     thread.thread_loop.close()
 
 
-async def test_its_client_dates_old_answers_and_ends_with_its_membership(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_its_client_dates_old_answers_asks_seldom_for_commands_and_ends_with_its_membership(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     thread = hardened().consumer._thread
     client = object()
 
@@ -80,8 +82,9 @@ async def test_its_client_dates_old_answers_and_ends_with_its_membership(monkeyp
         monkeypatch.setattr(faust_app, guard, lambda consumer, guard=guard: guarded.append((guard, consumer)))
     monkeypatch.setattr(driver.AIOKafkaConsumerThread, "on_start", start)
     monkeypatch.setattr(thread, "_ensure_consumer", lambda: client)
+    monkeypatch.setattr(faust_app, "ask_seldom", lambda consumer, topic: guarded.append((topic, consumer)))
     await thread.on_start()
-    assert guarded == [("end_when_membership_is_lost", client), ("date_answers", client)]
+    assert guarded == [("end_when_membership_is_lost", client), ("date_answers", client), ("g.parked", client)]
     thread.thread_loop.close()
 
 

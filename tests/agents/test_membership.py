@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.fetch import FetchRequest
 
 from agents import membership
 from agents.membership import (
+    COMMANDS_S,
     EXIT_MEMBERSHIP_LOST,
     PROMPT_S,
+    ask_seldom,
     date_answers,
     end_when_membership_is_lost,
     floors,
@@ -188,6 +191,38 @@ async def test_an_answer_that_was_long_under_way_tells_only_up_to_when_it_was_as
     assignment = SimpleNamespace(state_value=lambda tp: state if tp == A0 else None)
     assert await fetcher._proc_fetch_request(assignment, 1, request) == "records"
     assert state.timestamp == (100_000 if dated else int((100 + took_s) * 1000))
+
+
+async def test_commands_are_asked_for_twice_a_second_and_with_every_fetch_that_has_nothing_else_to_ask_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = [100.0]
+    monkeypatch.setattr(membership, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    asked: list[tuple[int, list[str]]] = []
+
+    async def fetched(_assignment: Any, node: int, request: Any) -> str:
+        asked.append((node, [topic for topic, _ in request.topics]))
+        return "records"
+
+    fetcher = SimpleNamespace(_proc_fetch_request=fetched)
+    ask_seldom(SimpleNamespace(_fetcher=fetcher), "g.parked")
+
+    async def fetch(node: int, *topics: str) -> None:
+        request = FetchRequest(200, 1, 1_000, 1, [(topic, [(0, 7, 1_000)]) for topic in topics])
+        assert await fetcher._proc_fetch_request(None, node, request) == "records"
+
+    both, events = ("asked.v1", "g.parked"), ("asked.v1",)
+    await fetch(1, *both)
+    await fetch(1, *both)
+    await fetch(2, *both)  # another broker, which leads other partitions
+    await fetch(1, "g.parked")  # all else is full, say: it costs nothing then
+    seconds[0] += COMMANDS_S
+    await fetch(1, *events)  # all partitions of commands hold unread records
+    await fetch(1, *both)
+    await fetch(1, *both)
+    assert [list(topics) for _, topics in asked] == [
+        list(topics) for topics in (both, events, both, ("g.parked",), events, both, events)
+    ]
 
 
 @pytest.mark.kafka

@@ -119,3 +119,21 @@ async def test_a_topic_whose_metadata_is_long_in_coming_holds_up_no_other(monkey
         assert isinstance(await publisher.publish(NoteWritten(text="x"), case="c"), Receipt)
         assert not asked.done()
         asked.cancel()
+
+
+async def test_partitions_that_a_topic_gets_meanwhile_are_written_to_by_the_call_under_way() -> None:
+    cluster = memory_cluster(TOPIC)
+    asked: list[int] = []
+
+    class Growing(MemoryProducer):
+        async def partitions(self, topic: str) -> int:
+            whole = await super().partitions(topic)
+            asked.append(whole if asked else 1)
+            return asked[-1]
+
+    async with publisher_on(cluster) as publisher:
+        publisher._producer = Growing(cluster)
+        said = [Publication(event=NoteWritten(text=str(n)), case=f"c{n}") for n in range(1_200)]
+        receipts = [one for one in await publisher.publish_all(said) if isinstance(one, Receipt)]
+    assert {one.partition for one in receipts[:400]} == {0}
+    assert {one.partition for one in receipts[600:]} == set(range(asked[-1])) != {0}

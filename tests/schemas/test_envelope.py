@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -136,18 +137,29 @@ def test_a_count_of_microseconds_is_written_as_the_time_it_counts(moment: dateti
     assert format_us(to_us(moment)) == format_time(moment)
 
 
-@given(st.text(min_size=1), st.text(), st.none() | st.text(), st.datetimes(timezones=st.just(UTC)))
-def test_a_letterhead_writes_what_an_envelope_says(event_id: str, case: str, cause: str | None, at: datetime) -> None:
-    source, topic, schema = "/agencies/justice", "justice.birth.registered.v1", "urn:1"
-    letterhead = Letterhead(source=source, type=topic, dataschema=schema)
-    envelope = Envelope(
-        id=event_id, source=source, type=topic, time=at, correlationid=case, causationid=cause, dataschema=schema
-    )
-    written = letterhead.headers(id=event_id, at=to_us(at), case=case, cause=cause)
-    assert written == tuple(to_headers(envelope))
+SAID = st.none() | st.text()
 
 
-@pytest.mark.parametrize("field", ["id", "case", "cause"])
+@given(
+    st.text(min_size=1),
+    st.datetimes(timezones=st.just(UTC)),
+    st.fixed_dictionaries(
+        {"case": SAID, "cause": SAID},
+        optional=dict.fromkeys(("partitionkey", "purpose", "legalbasis", "traceparent"), SAID),
+    ),
+)
+def test_a_letterhead_writes_what_an_envelope_says(event_id: str, at: datetime, said: dict[str, Any]) -> None:
+    shared: dict[str, Any] = {
+        "source": "/agencies/justice",
+        "type": "justice.birth.registered.v1",
+        "dataschema": "urn:1",
+    }
+    others = {"correlationid" if n == "case" else "causationid" if n == "cause" else n: v for n, v in said.items()}
+    written = Letterhead(**shared).headers(id=event_id, at=to_us(at), **said)
+    assert written == tuple(to_headers(Envelope(id=event_id, time=at, **shared, **others)))
+
+
+@pytest.mark.parametrize("field", ["id", "case", "cause", "partitionkey", "purpose", "legalbasis", "traceparent"])
 @pytest.mark.parametrize("bad", ["x" * (MAX_ATTRIBUTE + 1), "\ud800"])
 def test_a_letterhead_refuses_what_an_envelope_may_not_say(field: str, bad: str) -> None:
     told = {"id": "1", "case": "c", "cause": "2", field: bad}
