@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 from bus.errors import Refused, Unreachable
@@ -38,6 +39,7 @@ def options(bootstrap: str, client_id: str) -> dict[str, Any]:
     """
     _knock(bootstrap)
     install.into_kafka_python()
+    close_what_does_not_connect()
     return {
         "bootstrap_servers": bootstrap.split(","),
         "client_id": client_id,
@@ -46,11 +48,28 @@ def options(bootstrap: str, client_id: str) -> dict[str, Any]:
     }
 
 
-def _knock(bootstrap: str) -> None:
-    """Raise Unreachable when no address takes a connection.
+@cache
+def close_what_does_not_connect() -> None:
+    """Let kafka-python close a socket whose connecting ends early: by a refusal, a limit, or because its client closes.
 
-    kafka-python would try for its whole bootstrap time and leave a socket open for every try.
+    It leaves such a socket open until the garbage is collected, and the warning of that hits whatever runs then.
     """
+    from kafka.net.inet import KafkaNetSocket
+
+    connect = KafkaNetSocket.sock_connect
+
+    async def connected(self: Any, net: Any, sock: Any, *told: Any, **more: Any) -> Any:
+        try:
+            return await connect(self, net, sock, *told, **more)
+        except BaseException:
+            sock.close()
+            raise
+
+    KafkaNetSocket.sock_connect = connected
+
+
+def _knock(bootstrap: str) -> None:
+    """Raise Unreachable when no address takes a connection; kafka-python would try for its whole bootstrap time."""
     refusal: object = "no address"
     for address in bootstrap.split(","):
         host, _, port = address.strip().rpartition(":")

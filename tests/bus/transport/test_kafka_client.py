@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from typing import Any
 
 import kafka.errors as ke
 import pytest
+from kafka.net.inet import KafkaNetSocket
 
 from bus.errors import BusError, Fenced, Refused, Unreachable
 from bus.transport.kafka_client import REMEDY, asked, options, translated
@@ -43,6 +45,61 @@ def test_an_address_of_version_six_is_knocked_at_without_its_brackets() -> None:
         return
     with server:
         options(f"[::1]:{server.getsockname()[1]}", "me")
+
+
+class Selecting:
+    """A loop of kafka-python's whose sockets are never ready."""
+
+    async def wait_write(self, fileobj: socket.socket, timeout_at: float | None) -> None:  # as theirs
+        await Parked()
+
+
+class Parked:
+    """Awaited for good."""
+
+    def __await__(self) -> Generator[None]:
+        while True:
+            yield
+
+
+class Opened(KafkaNetSocket):  # type: ignore[misc]  # it ships no types
+    """Keeps what it opens."""
+
+    SCHEMES = ("kept",)
+
+    def __init__(self) -> None:
+        self.opened: list[socket.socket] = []
+
+    def socket(self, *told: Any) -> socket.socket:
+        self.opened.append(super().socket(*told))
+        return self.opened[-1]
+
+
+def connecting(opened: Opened, address: str) -> Coroutine[None, None, socket.socket]:
+    host, port = address.split(":")
+    (info,) = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    under_way: Coroutine[None, None, socket.socket] = opened.connect(Selecting(), info)
+    return under_way
+
+
+def test_a_client_that_closes_while_it_connects_leaves_no_socket_open(listening: str) -> None:
+    options(listening, "me")
+    opened = Opened()
+    under_way = connecting(opened, listening)
+    under_way.send(None)
+    assert opened.opened[0].fileno() >= 0
+    under_way.close()  # as kafka-python's loop ends its tasks
+    assert [one.fileno() for one in opened.opened] == [-1]
+
+
+def test_a_client_that_gives_a_broker_up_leaves_no_socket_open(listening: str) -> None:
+    options(listening, "me")
+    opened = Opened()
+    under_way = connecting(opened, listening)
+    under_way.send(None)
+    with pytest.raises(ke.KafkaTimeoutError):
+        under_way.throw(ke.KafkaTimeoutError("Connection timed out"))
+    assert [one.fileno() for one in opened.opened] == [-1]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:none", "127.0.0.1", "", "127.0.0.1:99999999"])
