@@ -36,6 +36,7 @@ CHAPTERED = 3  # of a case with chapters, which 0.1.0 must not read without them
 _HEAD = struct.Struct(">BBq")
 _DUE = slice(2, 10)
 _CASE, _MARKER = 0, 1
+_GRAPH, _FINGERPRINT = 64, 16  # letters of a hash, of a fingerprint
 _LENGTH = struct.Struct(">I")
 _NEVER = -1
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -99,6 +100,12 @@ class Marker:
     expires: int
 
 
+class AtRest(bytes):
+    """A marker as memory keeps it; of a type of its own, so that no row of the log is taken for one."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Positions:
     """What a batch covers: next input offset per topic, how many rows of the batch stand before this one.
@@ -130,7 +137,7 @@ def pack(entry: Stored | Marker) -> bytes:
 
 
 def unpack(value: bytes, chapters: Sequence[bytes] | None = ()) -> Stored | Marker:
-    """Read `pack`'s bytes.
+    """Read the bytes of `pack`, or of `at_rest`.
 
     Args:
         value: the bytes.
@@ -142,6 +149,10 @@ def unpack(value: bytes, chapters: Sequence[bytes] | None = ()) -> Stored | Mark
     kind, due = _head(value)
     if kind not in {_CASE, _MARKER}:
         raise _unreadable(value)
+    if isinstance(value, AtRest):
+        letters = value[_HEAD.size :].hex()
+        starts = range(_GRAPH, len(letters), _FINGERPRINT)
+        return Marker(letters[:_GRAPH], tuple(letters[at : at + _FINGERPRINT] for at in starts), due)
     try:
         if kind == _MARKER:
             graph, applied = _MARKED.decode(value[_HEAD.size :])
@@ -156,6 +167,26 @@ def unpack(value: bytes, chapters: Sequence[bytes] | None = ()) -> Stored | Mark
     except (*_UNREADABLE, struct.error):
         raise _unreadable(value) from None
     return Stored(case, tuple(Emit(*fields) for fields in emits))
+
+
+def at_rest(marker: Marker, value: bytes) -> bytes:
+    """What memory keeps of a marker, which lives for 35 days: its hash and fingerprints as bytes instead of letters.
+
+    Args:
+        marker: it.
+        value: as it is packed.
+
+    Returns:
+        What `unpack` and `due_of` read as well; the value itself where letters are not those of bytes.
+    """
+    letters = "".join((marker.graph, *marker.applied))
+    try:
+        raw = bytes.fromhex(letters)
+    except ValueError:
+        return value
+    if len(marker.graph) != _GRAPH or {*map(len, marker.applied)} - {_FINGERPRINT} or raw.hex() != letters:
+        return value
+    return AtRest(value[: _HEAD.size] + raw)
 
 
 def continues(value: bytes | None) -> bool:

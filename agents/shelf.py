@@ -27,7 +27,7 @@ class Shelf:
     """Entries by case id, a heap of (due microseconds, case id), next input offset per topic, queues of parked cases.
 
     Args:
-        entries: cases and markers as their bytes in the log.
+        entries: cases and markers as their bytes in the log; what has been closed since as `case_log.at_rest` has it.
         chapters: what is closed off of long cases, as the bytes in the log, oldest first.
         hot: the cases touched last, as objects; the eldest leaves first. The partitions of a worker share it: with one
             for each, a worker of many partitions would keep every case twice.
@@ -77,7 +77,7 @@ class Shelf:
             self.entries.pop(case_id, None)
             return
         before = self.entries.get(case_id)
-        self.entries[case_id] = value
+        self.entries[case_id] = case_log.at_rest(entry, value) if isinstance(entry, Marker) else value
         if isinstance(entry, Stored):
             written = self.chapters.get(case_id, ())
             if len(entry.case.chapters) > len(written):

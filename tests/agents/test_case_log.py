@@ -38,6 +38,33 @@ def test_the_due_moment_is_known_without_reading_the_entry(entry: Stored | Marke
     assert case_log.due_of(case_log.pack(entry)) == (None if due == -1 else due)
 
 
+LETTERS = st.text("0123456789abcdefAF ", max_size=17)
+
+
+@given(
+    st.builds(
+        Marker,
+        st.binary(min_size=32, max_size=32).map(bytes.hex) | LETTERS,
+        st.lists(st.binary(min_size=8, max_size=8).map(bytes.hex), max_size=4).map(tuple)
+        | st.lists(LETTERS | TEXT, max_size=4).map(tuple),
+        st.integers(0, 2**62),
+    )
+)
+def test_a_marker_comes_back_from_what_memory_keeps_of_it(marker: Marker) -> None:
+    value = case_log.pack(marker)
+    kept = case_log.at_rest(marker, value)
+    assert case_log.unpack(kept) == marker
+    assert case_log.due_of(kept) == (None if marker.expires == -1 else marker.expires)
+
+
+def test_a_fingerprint_at_rest_takes_eight_bytes_and_no_row_of_the_log_is_taken_for_one() -> None:
+    marker = Marker("0a" * 32, tuple(f"{number:016x}" for number in range(20)), 7)
+    kept = case_log.at_rest(marker, case_log.pack(marker))
+    assert len(kept) == 10 + 32 + 20 * 8
+    with pytest.raises(Damaged):
+        case_log.unpack(bytes(kept))
+
+
 @given(POSITIONS)
 def test_positions_come_back_from_their_bytes(positions: Positions) -> None:
     assert case_log.unpack_positions(case_log.pack_positions(positions)) == positions

@@ -118,6 +118,16 @@ def test_an_entry_is_decoded_once_and_on_its_first_touch() -> None:
     assert found.get("b") is None
 
 
+def test_a_case_that_has_closed_is_kept_in_half_the_bytes_and_expires_as_it_would() -> None:
+    found = Shelf()
+    put(found, "a", of("a", 1))
+    marker = Marker("0a" * 32, tuple(f"{number:016x}" for number in range(20)), 9)
+    put(found, "a", marker)
+    assert 2 * len(found.entries["a"]) < len(case_log.pack(marker))
+    assert found.get("a") == marker
+    assert list(found.due(9)) == [(9, "a")]
+
+
 def test_a_unit_under_way_sees_its_own_changes_first() -> None:
     found = Shelf()
     put(found, "a", of("a", 1))
