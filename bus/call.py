@@ -45,7 +45,8 @@ class Call:
 class Item(Struct, eq=False, gc=False):
     """One record on its way.
 
-    Ten thousand may wait at once; that the collector need not look at them is a tenth of the rate.
+    Ten thousand may wait at once; that the collector need not look at them is a tenth of the rate. Nothing that an item
+    holds leads back to it but the task that sends it, which lets go of it when it ends.
 
     Args:
         id: of the event. record: its own.

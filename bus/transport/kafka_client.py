@@ -61,7 +61,7 @@ def close_what_does_not_connect() -> None:
     async def connected(self: Any, net: Any, sock: Any, *told: Any, **more: Any) -> Any:
         try:
             return await connect(self, net, sock, *told, **more)
-        except BaseException:
+        except BaseException:  # GeneratorExit too: so the client's loop ends what is under way when it closes
             sock.close()
             raise
 
