@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -151,13 +152,13 @@ def test_the_checker_sees_a_consumer_without_dedupe_and_one_that_commits_before_
                 "folder": str(folder),
                 "bootstrap": cluster.bootstrap,
                 "group": group,
-                "each_s": 0.006,
+                "dies_at": len(events) // 3,
                 **guards,
             }
             recorder = Recorder(folder, "director")
             place = "tests.torture.actors:consumer"
             members[group] = Member(group, place, arguments, zygote=zygote, folder=folder, recorder=recorder)
-        once_killed(members, tmp_path, events)
+        once_dead(members, tmp_path, events)
     found = {group: check(cluster.bootstrap, tmp_path / group, "g") for group in GUARDS}
     assert found["all"] == set()
     assert found["no-dedupe"] == {"duplicate"}
@@ -172,23 +173,24 @@ def begin_at_end(bootstrap: str) -> None:
             begin_group(admin, reader, group=group, topics=[FOLLOWED], start="latest")
 
 
-def once_killed(members: Mapping[str, Member], folder: Path, events: Sequence[tuple[str, int]]) -> None:
-    """Run consumers; kill each in the midst of these events, and let it end them.
+def once_dead(members: Mapping[str, Member], folder: Path, events: Sequence[tuple[str, int]]) -> None:
+    """Run consumers, each of which dies in the midst of these events, and let them end these.
 
     The one that loses some never ends them: it has had its time when the others have, and goes on no more.
     """
     until = time.monotonic() + 240
     counts = dict.fromkeys(members, 0)
     moved = time.monotonic()
-    while time.monotonic() - moved < 3 or min(counts["all"], counts["no-dedupe"]) < len(events):
+    alive = set(members)
+    while alive or time.monotonic() - moved < 3 or min(counts["all"], counts["no-dedupe"]) < len(events):
         for group, member in members.items():
             now = time.monotonic()
             member.tend(now)
             count = entered(folder / group)
-            if count >= len(events) // 3 and not member.kills and member.strikable:
-                member.kill(away_until=now)
             if count != counts[group]:
                 counts[group], moved = count, now
+            if -signal.SIGKILL in member.ends:
+                alive.discard(group)
         assert time.monotonic() < until, counts
         time.sleep(0.02)
 
