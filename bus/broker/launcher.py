@@ -38,6 +38,7 @@ _FORMAT_S = 60.0
 _STOP_S = 30.0
 _PID_S = 10.0
 _GONE_S = 1.0
+_LET_GO_S = 2.0  # seen: 23 ms from a killed broker's last sign of life to a free port
 __all__ = ["Cluster", "NodeStatus", "Status", "down", "free_port", "status", "up"]
 
 
@@ -133,6 +134,7 @@ def _plan(directory: Path, *, nodes: int, port: int | None, progress: Progress) 
     kept = state.load(directory)
     if kept is None or not any(pid_of(directory, node) for node in kept.nodes):
         last = () if kept is None else kept.nodes
+        _await_ports(last)
         chosen = ports.choose(nodes, port=port, last=last, pick=random.SystemRandom())
         wanted = last[0].port if last else ports.DEFAULT
         if port is None and chosen[0].port != wanted:
@@ -147,6 +149,13 @@ def _plan(directory: Path, *, nodes: int, port: int | None, progress: Progress) 
         )
         state.write(folder / "log4j2.properties", config.log4j2_properties(folder / "server.log"))
     return kept
+
+
+def _await_ports(last: Sequence[Node]) -> None:
+    """Wait a moment for the ports of last time: Linux takes a killed broker's command line before its sockets."""
+    began = time.monotonic()
+    while not all(ports.is_free(node.port) for node in last) and time.monotonic() - began < _LET_GO_S:
+        time.sleep(0.01)
 
 
 def _format(directory: Path, kept: Kept, node: Node, *, path: Sequence[Path], progress: Progress) -> None:

@@ -155,6 +155,19 @@ def test_a_stale_pid_of_a_stranger_and_a_taken_port_do_not_stop_it(
     assert up(directory).bootstrap == cluster.bootstrap
 
 
+def test_a_broker_that_is_killed_and_still_holds_its_port_comes_back_on_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its command line is gone by then, so it does not live."""
+    with socket.create_server(("127.0.0.1", 0)) as dying:
+        node = Node(1, dying.getsockname()[1], launcher.free_port())
+        state.home(directory, node).mkdir(parents=True)
+        state.save(directory, state.Kept(state.new_cluster_id(), (node,)))
+        monkeypatch.setattr(time, "sleep", lambda _: dying.close())
+        (planned,) = launcher._plan(directory, nodes=1, port=None, progress=quiet).nodes
+    assert planned.port == node.port
+
+
 @pytest.mark.kafka
 def test_a_port_lost_between_the_look_and_the_start_is_replaced(
     directory: Path, monkeypatch: pytest.MonkeyPatch
