@@ -11,6 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,7 @@ from tests.torture.bars import SCALE, SEED
 pytestmark = [pytest.mark.kafka, pytest.mark.torture]
 
 GROUP = "workflow.birth"
+HOSTS = ("faust", "aiokafka")
 BIRTHS = int(3_000 * SCALE)
 KILLS = int(30 * SCALE)
 
@@ -33,9 +37,9 @@ def say(sentence: str) -> None:
     sys.stderr.write(f"{sentence}\n")
 
 
-@pytest.fixture
+@contextmanager
 def broker() -> Iterator[tuple[str, Path]]:
-    """A cluster of this test's own: it counts everything on it."""
+    """A cluster of one run's own: it counts everything on it."""
     folder = Path(tempfile.mkdtemp(prefix="agencybus-torture-"))
     try:
         cluster = launcher.up(folder / "broker", progress=say, port=launcher.free_port())
@@ -73,7 +77,8 @@ class Stage:
         arguments = ["worker", "run", "birth", "--host", host, "--ready-file", str(ready), *static]
         return self.start(name, arguments), ready
 
-    def end(self) -> None:
+    def close(self) -> None:
+        """End them all."""
         for process in self.running:
             if process.poll() is None:
                 process.kill()
@@ -83,16 +88,23 @@ class Stage:
         return "\n".join(f"== {p.name}\n{p.read_text()[-3_000:]}" for p in sorted(self._folder.glob("*.log")))
 
 
-@pytest.mark.parametrize("host", ["faust", "aiokafka"])
-def test_thirty_kills_while_births_run_lose_nothing_and_pay_nothing_twice(
-    broker: tuple[str, Path], host: str, capsys: pytest.CaptureFixture[str], bar: Callable[..., None]
-) -> None:
-    bootstrap, folder = broker
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One host's run: how many births and kills they were, what stands on the topics, what is wrong with it."""
+
+    total: int
+    kills: int
+    history: births.History
+    wrong: list[str]
+    logs: str
+
+
+def live(host: str) -> Run:
+    """Let births run under this host and kill its worker again and again."""
     share = 1 if host == "faust" else 3  # the plain host gets a third: the runner behind both is the same
     total, kills = BIRTHS // share, KILLS // share
     chance = random.Random(SEED)
-    stage = Stage(bootstrap, folder)
-    try:
+    with broker() as (bootstrap, folder), closing(Stage(bootstrap, folder)) as stage:
         done = stage.start("topics", ["topics", "apply"])
         assert done.wait(60) == 0, stage.logs()
         stage.start("offices", ["connector", "run", "offices"])
@@ -116,20 +128,34 @@ def test_thirty_kills_while_births_run_lose_nothing_and_pay_nothing_twice(
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(30) == 0, stage.logs()
         wrong = births.anomalies(history) + untraceable(bootstrap, chance.sample(sorted(history.stillborn), 20))
-        with capsys.disabled():
-            say(f"\n{host}: {kills} kills, seed {SEED}: {history.counts()}; anomalies {len(wrong)}")
-        bar(
-            f"Births and a killed worker, {host}",
-            demanded=f"{total:,} births, {kills} kills: lost 0, paid twice 0, every case ends right",
-            measured=f"{len(history.stillborn):,} births, {kills} kills: {len(wrong)} anomalies",
-            ok=not wrong,
-            seed=SEED,
-            **history.counts(),
-            anomalies=wrong[:20],
-            logs=stage.logs() if wrong else "",
-        )
-    finally:
-        stage.end()
+        return Run(total, kills, history, wrong, stage.logs() if wrong else "")
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, Run]:
+    """Both hosts' runs, lived side by side: most of their time is waiting."""
+    with ThreadPoolExecutor(len(HOSTS)) as pool:
+        return dict(zip(HOSTS, pool.map(live, HOSTS), strict=True))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_thirty_kills_while_births_run_lose_nothing_and_pay_nothing_twice(
+    runs: dict[str, Run], host: str, capsys: pytest.CaptureFixture[str], bar: Callable[..., None]
+) -> None:
+    run = runs[host]
+    counts = run.history.counts()
+    with capsys.disabled():
+        say(f"\n{host}: {run.kills} kills, seed {SEED}: {counts}; anomalies {len(run.wrong)}")
+    bar(
+        f"Births and a killed worker, {host}",
+        demanded=f"{run.total:,} births, {run.kills} kills: lost 0, paid twice 0, every case ends right",
+        measured=f"{len(run.history.stillborn):,} births, {run.kills} kills: {len(run.wrong)} anomalies",
+        ok=not run.wrong,
+        seed=SEED,
+        **counts,
+        anomalies=run.wrong[:20],
+        logs=run.logs,
+    )
 
 
 def untraceable(bootstrap: str, ids: Sequence[str]) -> list[str]:
