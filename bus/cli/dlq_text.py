@@ -85,7 +85,8 @@ def by_cause(found: Findings, letters: Sequence[Letter], now: datetime) -> Rende
     blocks = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 1, 0))
     blocks.add_column(justify="right", no_wrap=True)
     blocks.add_column(overflow="fold")
-    for tally in found.ledger.tallies(letters):
+    tallies = found.ledger.tallies(letters)
+    for tally in tallies:
         cause = tally.cause
         spread = _ago(tally.oldest, now)
         if _ago(tally.newest, now) != spread:
@@ -101,7 +102,9 @@ def by_cause(found: Findings, letters: Sequence[Letter], now: datetime) -> Rende
         blocks.add_row(f"{tally.counts[State.OPEN]:,} open", "\n".join(map(printable.line, lines)))
     shown: list[RenderableType] = [_counts(found, letters), ""]
     if letters:
-        shown += [blocks, "Next: agencybus dlq show LETTER, then agencybus dlq redrive --cause CAUSE --dry-run"]
+        shown.append(blocks)
+    if any(tally.counts[State.OPEN] for tally in tallies):
+        shown.append("Next: agencybus dlq show LETTER, then agencybus dlq redrive --cause CAUSE --dry-run")
     return Group(*shown, *_strays(found.strays))
 
 

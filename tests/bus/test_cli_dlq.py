@@ -268,8 +268,10 @@ def test_what_cannot_be_redriven_is_named_stays_open_and_keeps_nothing_back(
     assert shown.count("left open") == 3
     (letter,) = [one for one in dlq("list", "--each")["letters"] if one["span"]]
     assert "offsets 40 to 49" in screen("show", letter["id"])
+    assert "Next:" in screen("list")
     assert dlq("drop", "--all", "--reason", "sent again")["letters"] == 3
     assert counts(dlq) == (0, 3, 3)
+    assert "Next:" not in screen("list")
 
 
 def test_bytes_that_did_not_fit_into_the_letter_are_read_from_their_topic(cluster: MemoryCluster, dlq: Run) -> None:
