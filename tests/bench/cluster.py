@@ -84,7 +84,8 @@ class Cluster:
         """Wait until `count` records were appended since `before`; they, and the samples from the first one seen on.
 
         Offsets say that something moved, never how much: the markers of transactions take offsets, too. So the
-        records are read, and only while nothing moves: the program under measurement shares the machine.
+        records are read, and only while nothing moves: the program under measurement shares the machine. What comes
+        while they are read is for the next look, or it would have no sample.
 
         Raises:
             Void: when the child ends, or nothing moves for a long time.
@@ -101,15 +102,17 @@ class Cluster:
                 seen.append((ends, child.cpu_s()))
                 grown, moved = growth, time.monotonic()
             elif grown >= count:
-                records = self.since(topic, before)
+                records = self._between(before, ends)
             if time.monotonic() - moved > _GIVE_UP_S:
                 raise child.failed(f"{topic}: nothing new for {_GIVE_UP_S:.0f} s; {grown} offsets for {count} records")
         return records, [Sample(_below(ends, records), cpu_s) for ends, cpu_s in seen]
 
     def since(self, topic: str, before: dict[Partition, int]) -> list[Record]:
         """Every record appended to a topic since `before`."""
-        ends = self.ends(topic)
-        return [record for place, start in before.items() for record in self._reader.read(place, start, ends[place])]
+        return self._between(before, self.ends(topic))
+
+    def _between(self, starts: Mapping[Partition, int], ends: Mapping[Partition, int]) -> list[Record]:
+        return [record for place, start in starts.items() for record in self._reader.read(place, start, ends[place])]
 
 
 async def append(bootstrap: str, batches: dict[Partition, list[Outgoing]], *, at_once: int = 1_000) -> None:
