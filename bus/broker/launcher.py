@@ -7,7 +7,7 @@ How it survives what happens to it:
 - killed while downloading or formatting: both end with a rename, so the next `up` continues or does it anew;
 - killed while starting: the broker wrote its own pid (`bus.broker.process`), the next `up` waits for that same broker;
 - a pid left by a crash or a reboot: believed only while that process's command line names our file;
-- a broker killed with -9: the next `up` starts it on its data and Kafka recovers them;
+- a broker killed with -9: the next `up` starts it on its data and its port, and Kafka recovers them;
 - two `up` at once: they take turns on a file lock, the second finds it running;
 - 9092 taken: another port, kept for the next time, and said so.
 The trap it avoids: readiness is the broker's own answer with our cluster id and every node in it, never an open port.
