@@ -23,10 +23,8 @@ check: $(VENV)/.ready         ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# Two processes, each with brokers of its own; -n0 for one. A file's tests stay together, and files keep their order, so
-# that the long ones of torture/ are not all left for the end.
 test: check                   ## everything, real Kafka included
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest
 
 unit: $(VENV)/.ready          ## seconds, no broker
 	$(BIN)/python -m pytest -m "not kafka and not torture"

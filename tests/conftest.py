@@ -19,12 +19,6 @@ import pytest
 
 from bus.broker import launcher
 from tests.postgres import Postgres
-from tests.torture import bars_plugin
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Gather what the torture tests measure."""
-    bars_plugin.register(config)
 
 
 def _say(sentence: str) -> None:

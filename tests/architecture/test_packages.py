@@ -85,12 +85,10 @@ def test_each_make_target_is_there_and_phony(target: str) -> None:
 
 
 def test_make_test_checks_style_types_and_imports_and_runs_every_test() -> None:
-    recipe = MAKE.split("\ntest: check", 1)[1].splitlines()[1]
-    assert recipe == "\t$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder"  # nothing is left out
+    assert re.search(r"^test: check\b", MAKE, re.MULTILINE)
     recipe = MAKE.split("\ncheck:", 1)[1].split("\n\n", 1)[0]
     assert all(tool in recipe for tool in ("ruff check", "ruff format --check", "mypy", "lint-imports"))
-    recipe = MAKE.split("\ntest: check", 1)[1].splitlines()[1]
-    assert recipe == "\t$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder"  # nothing is left out
+    assert re.search(r"^test:.*\n\t\$\(BIN\)/python -m pytest\n", MAKE, re.MULTILINE)
 
 
 def test_continuous_integration_runs_make_test() -> None:

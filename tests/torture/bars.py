@@ -52,18 +52,22 @@ class Run:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._measured: set[str] = set()
         self.bars: list[Bar] = []
         self.broken: list[str] = []
 
-    def report(self, bar: Bar) -> None:
-        """Keep a bar."""
+    def report(self, test: str, bar: Bar) -> None:
+        """Keep a bar of `test`, and fail that test when it is missed."""
         self.bars.append(bar)
+        self._measured.add(test)
         self._save()
+        assert bar.ok, f"{bar.name}: demanded {bar.demanded}; measured {bar.measured}; {bar.figures}"
 
     def failed(self, test: str) -> None:
-        """A test that should report a bar broke before it measured."""
-        self.broken.append(test.rpartition("::")[2])
-        self._save()
+        """A test that reports bars failed; when it has reported none, it broke before it measured."""
+        if test not in self._measured:
+            self.broken.append(test.rpartition("::")[2])
+            self._save()
 
     def _save(self) -> None:
         if self._path is not None:

@@ -21,8 +21,17 @@ def test_the_table_says_of_each_bar_what_was_demanded_and_measured() -> None:
 
 def test_the_file_holds_every_bar_with_its_figures_as_soon_as_it_is_known(tmp_path: Path) -> None:
     path = tmp_path / "torture.json"
-    Run(path).report(MET)
+    Run(path).report("a.py::test_x", MET)
     assert json.loads(path.read_text())["bars"][0]["figures"]["seed"] == 3
+
+
+def test_a_missed_bar_fails_its_test_and_is_kept() -> None:
+    run = Run(None)
+    with pytest.raises(AssertionError, match="Kills: demanded lost 0; measured lost 2"):
+        run.report("a.py::test_x", Bar("Kills", "lost 0", "lost 2", ok=False))
+    run.failed("a.py::test_x")
+    assert [bar.ok for bar in run.bars] == [False]
+    assert run.broken == []
 
 
 def test_a_test_that_broke_before_it_measured_is_named(tmp_path: Path) -> None:
