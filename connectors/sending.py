@@ -7,6 +7,7 @@ is the same, so readers keep one of two.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,7 @@ from bus.message import Receipt
 from bus.publish import Publication
 from bus.wiring import Bus
 
+_log = logging.getLogger(__name__)
 GIVE_UP_S = 120.0  # of an unreachable broker; whoever runs the office starts it again
 _PAUSES_S = (0.1, 0.5, 2.0, 5.0)
 
@@ -52,5 +54,6 @@ def publish_all(
         error = next((e for _, e in failed if not isinstance(e, Unreachable | OutcomeUnknown)), None)
         if error is not None or monotonic() - begun > GIVE_UP_S:
             raise error or failed[0][1]
+        _log.warning("%s %d of %d events wait, and are sent again.", failed[0][1], len(failed), len(said))
         left = [publication for publication, _ in failed]
         sleep(next(pauses, _PAUSES_S[-1]))

@@ -65,7 +65,10 @@ class Stage:
     def start(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         with (self._folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "bus.cli.main", *arguments], env=self._env, stdout=log, stderr=log
+                [sys.executable, "-X", "faulthandler", "-m", "bus.cli.main", *arguments],
+                env=self._env,
+                stdout=log,
+                stderr=log,
             )
         self.running.append(process)
         return process
@@ -85,7 +88,15 @@ class Stage:
             process.wait()
 
     def logs(self) -> str:
-        return "\n".join(f"== {p.name}\n{p.read_text()[-3_000:]}" for p in sorted(self._folder.glob("*.log")))
+        return "\n".join(f"== {p.name}\n{p.read_text()[-9_000:]}" for p in sorted(self._folder.glob("*.log")))
+
+    def last_words(self) -> str:
+        """The logs, with what each thread of each process was doing: whoever hangs says nothing by itself."""
+        for process in self.running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGABRT)
+                process.wait()
+        return self.logs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +202,8 @@ def wait_for_all(bootstrap: str, total: int, stage: Stage) -> births.History:
             history = births.read(reader, GROUP)
             if len(history.stillborn) == total and len(history.outcomes) == total:
                 return history
-            assert time.monotonic() < deadline, f"{history.counts()}\n{births.anomalies(history)[:10]}\n{stage.logs()}"
+            if time.monotonic() > deadline:
+                pytest.fail(f"{history.counts()}\n{births.anomalies(history)[:10]}\n{stage.last_words()}")
             time.sleep(1.0)
     finally:
         reader.close()
