@@ -340,7 +340,8 @@ def consumer(
     Args:
         actor: this incarnation. folder: of the run. bootstrap: the cluster. group: consumer group.
         dedupe: refuse ids that had their effect. commit_first: commit before the effect.
-        dies_at: how many effects the books hold when it kills itself between an effect and its commit, once.
+        dies_at: how many effects the books hold when it kills itself, once, between an effect and its commit, or
+            between a commit and its effect.
     """
     recorder = Recorder(Path(folder), actor)
     settings = Settings(bootstrap=bootstrap, session_timeout_ms=SESSION_MS)

@@ -101,7 +101,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One host's run: how many births and kills they were, what stands on the topics, what is wrong with it."""
+    """One host's run: how many births (`total`) and kills, what stands on the topics, what is wrong with it."""
 
     total: int
     kills: int
