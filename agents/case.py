@@ -7,7 +7,7 @@ costs the square of its length (what changes no more is closed off in chapters, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct, structs
@@ -28,7 +28,7 @@ EARLY_LIMIT = 32
 _NOTHING: frozenset[str] = frozenset()
 
 
-class Active(Struct, frozen=True, array_like=True, gc=False):
+class Active(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One thing the case waits for.
 
     Args:
@@ -38,15 +38,17 @@ class Active(Struct, frozen=True, array_like=True, gc=False):
     """
 
     since: int
-    due: int | None = None
-    fired: bool = False
+    due: int | None
+    fired: bool
 
 
-class Mark(Struct, frozen=True, array_like=True, gc=False):
+class Mark(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Where one event of the case stands. `step` is the step that took it, empty while it is kept for later.
 
     An event the case put out has an `id`, and offset -1 until its acknowledgement has been seen. `since` is when the
     step that took the event had begun to wait, 0 for the opening, early and put-out events.
+
+    Read from their bytes as they are: with defaults, an array that is too short would be filled up with them.
     """
 
     step: str
@@ -54,8 +56,8 @@ class Mark(Struct, frozen=True, array_like=True, gc=False):
     partition: int
     offset: int
     at: int
-    id: str = ""
-    since: int = 0
+    id: str
+    since: int
 
 
 class Early(Struct, frozen=True, array_like=True, gc=False):
@@ -73,11 +75,11 @@ class Chapter(NamedTuple):
 
     Args:
         applied: fingerprints, oldest first.
-        trail: `CHAPTER` marks.
+        trail: `CHAPTER` marks; nearly never looked at, so they may be `case_bytes.Folded`.
     """
 
     applied: tuple[str, ...]
-    trail: tuple[Mark, ...]
+    trail: Sequence[Mark]
 
 
 class Case(Struct):
@@ -170,7 +172,7 @@ def close_chapters(case: Case, waiting: int) -> None:
         case: it.
         waiting: how many events it put out last are not acknowledged yet: their marks still change.
     """
-    while len(case.trail) > 2 * CHAPTER and sum(bool(mark.id) for mark in case.trail[CHAPTER:]) >= waiting:
+    while len(case.trail) > CHAPTER and sum(bool(mark.id) for mark in case.trail[CHAPTER:]) >= waiting:
         done = len(case.applied) * CHAPTER // len(case.trail)
         chapter = Chapter(tuple(case.applied[:done]), tuple(case.trail[:CHAPTER]))
         case.chapters += (chapter,)

@@ -6,9 +6,9 @@ is read as another state; every byte string is either of a known format version 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import msgspec
 from msgspec import structs
@@ -27,22 +27,60 @@ class CaseDamaged(BusError):
     """Stored bytes are not a case of a format this version knows."""
 
 
+class Folded(Sequence[Mark]):
+    """The marks of a chapter as their bytes, read when somebody asks.
+
+    As objects they take fifteen times the memory, and most of the time of reading a case that was not touched for long.
+
+    Args:
+        raw: a JSON array.
+    """
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: msgspec.Raw) -> None:
+        self._raw = raw
+
+    def __len__(self) -> int:
+        return CHAPTER
+
+    @overload
+    def __getitem__(self, place: int) -> Mark: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Mark]: ...
+    def __getitem__(self, place: int | slice) -> Mark | Sequence[Mark]:
+        return self._marks()[place]
+
+    def __iter__(self) -> Iterator[Mark]:
+        return iter(self._marks())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._marks() == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]  # a list in all but memory
+
+    def _marks(self) -> tuple[Mark, ...]:
+        """All of them. Raises CaseDamaged."""
+        marks: tuple[Mark, ...] = _read(_MARKS, self._raw)
+        if len(marks) != CHAPTER:
+            raise CaseDamaged(f"A chapter of {len(marks)} marks instead of {CHAPTER}.", remedy=_REMEDY)
+        return marks
+
+
 def archived(case: Case) -> bytes:
-    """The bytes of a closed case in one piece, as version 0.1.0 wrote them."""
+    """The bytes of a closed case in one piece, as version 0.1.0 wrote them. Raises CaseDamaged."""
     return to_bytes(structs.replace(case, applied=whole_applied(case), trail=whole_trail(case), chapters=()))
 
 
 def chapter_to_bytes(chapter: Chapter) -> bytes:
     """A chapter as a JSON array, the format version first."""
-    return msgspec.json.encode((CHAPTERED, chapter.applied, chapter.trail))
+    return msgspec.json.encode((CHAPTERED, chapter.applied, tuple(chapter.trail)))
 
 
 def chapter_from_bytes(data: bytes) -> Chapter:
-    """Read what `chapter_to_bytes` wrote. Raises CaseDamaged."""
+    """Read what `chapter_to_bytes` wrote; its marks stay folded. Raises CaseDamaged, of marks when they are read."""
     _, applied, trail = _read(_CHAPTER, data)
-    if len(trail) != CHAPTER:
-        raise CaseDamaged(f"A chapter of {len(trail)} marks instead of {CHAPTER}.", remedy=_REMEDY)
-    return Chapter(tuple(applied), tuple(Mark(*mark) for mark in trail))
+    return Chapter(applied, Folded(trail))
 
 
 def to_bytes(case: Case) -> bytes:
@@ -65,25 +103,23 @@ def to_bytes(case: Case) -> bytes:
     return msgspec.json.encode((*parts, len(case.chapters)) if case.chapters else parts)
 
 
-_Wait = tuple[int, int | None, bool]
 _Fields = dict[str, Any]  # any JSON value: the parser has made sure of that
-_Mark = tuple[str, str, int, int, int, str, int]
 _FIELDS = (
     str,
     str,
     int,
     int,
-    dict[str, _Wait],
-    _Wait | None,
+    dict[str, Active],
+    Active | None,
     dict[str, int],
     dict[str, _Fields],
     list[str],
-    list[_Mark],
+    list[Mark],
     list[tuple[str, str, int, int, _Fields]],
     str | None,
 )
-# tuples, not the classes: an array that is too short would be filled up with their defaults
-_CHAPTER = msgspec.json.Decoder(tuple[Literal[3], list[str], list[_Mark]])
+_CHAPTER = msgspec.json.Decoder(tuple[Literal[3], tuple[str, ...], msgspec.Raw])
+_MARKS = msgspec.json.Decoder(tuple[Mark, ...])
 _STORED = msgspec.json.Decoder(tuple[Literal[1], *_FIELDS])  # type: ignore[valid-type]
 _CONTINUED = msgspec.json.Decoder(tuple[Literal[3], *_FIELDS, int])  # type: ignore[valid-type]
 _REMEDY = "Upgrade this worker if a newer one wrote them; otherwise restore the record from its topic."
@@ -114,12 +150,12 @@ def from_bytes(data: bytes, chapters: Sequence[Chapter] | None = ()) -> Case:
         graph,
         opened,
         transitions,
-        {step: Active(*wait) for step, wait in active.items()},
-        None if deadline is None else Active(*deadline),
+        active,
+        deadline,
         counts,
         values,
         applied,
-        [Mark(*mark) for mark in trail],
+        trail,
         [Early(*event) for event in early],
         outcome,
         told,
@@ -127,12 +163,12 @@ def from_bytes(data: bytes, chapters: Sequence[Chapter] | None = ()) -> Case:
     )
 
 
-def _read(form: msgspec.json.Decoder[Any], data: bytes) -> tuple[Any, ...]:
+def _read(form: msgspec.json.Decoder[Any], data: bytes | msgspec.Raw) -> tuple[Any, ...]:
     try:
         found: tuple[Any, ...] = form.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         where = str(fault).rpartition(" - at ")[2] if isinstance(fault, msgspec.ValidationError) else "whole"
         raise CaseDamaged(
-            f"These {len(data)} bytes are not a case of a known format (at {where}).", remedy=_REMEDY
+            f"These {len(bytes(data))} bytes are not a case of a known format (at {where}).", remedy=_REMEDY
         ) from None
     return found

@@ -157,7 +157,7 @@ def _open(graph: Graph, arrival: Arrival) -> tuple[Case, tuple[Emit, ...]]:
         raise Rejected("unopened", f"case {arrival.case} is not open; {graph.process} opens on {graph.opens_on}")
     now = arrival.at
     case = Case(arrival.case, graph.hash, now, applied=[arrival.fingerprint])
-    case.trail.append(Mark(graph.opening, arrival.topic, arrival.partition, arrival.offset, now))
+    case.trail.append(Mark(graph.opening, arrival.topic, arrival.partition, arrival.offset, now, "", 0))
     case.values[graph.opening] = _timed(arrival.values, now) if graph.keeps_opening_time else arrival.values
     if graph.keeps_case:
         case.values[CASE_BINDING] = {"id": case.id, "opened": format_us(now)}
@@ -242,7 +242,7 @@ class _Draft:
         case.applied.append(arrival.fingerprint)
         if node is None:
             case.early.append(Early(arrival.topic, arrival.event_id, arrival.at, case.length, arrival.values))
-            case.trail.append(Mark("", arrival.topic, arrival.partition, arrival.offset, arrival.at))
+            case.trail.append(Mark("", arrival.topic, arrival.partition, arrival.offset, arrival.at, "", 0))
             return
         since = case.active.pop(node.step).since
         case.trail.append(Mark(node.step, arrival.topic, arrival.partition, arrival.offset, arrival.at, "", since))
@@ -316,7 +316,7 @@ class _Draft:
         if moment is None or moment <= self.now:
             todo.append(node.next)
         else:
-            self.case.active[node.step] = Active(self.now, moment)
+            self.case.active[node.step] = Active(self.now, moment, fired=False)
 
     def switch(self, node: Switch, values: Values, todo: list[int]) -> None:
         """Take the first arm whose guard holds."""

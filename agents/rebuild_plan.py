@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agents import case_bytes, case_log, parked
+from agents.case import whole_trail
 from agents.case_bytes import CaseDamaged
 from agents.case_log import Damaged, Marker, Positions, Row, Stored
 from bus.errors import BusError
@@ -195,9 +196,12 @@ def _read(key: bytes, value: bytes, chapters: Sequence[bytes] = ()) -> Stored | 
     _refuse_newer(value, case_log.CHAPTERED)
     try:
         key.decode()
-        return case_log.unpack(value, chapters)
-    except (Damaged, UnicodeDecodeError):
+        entry = case_log.unpack(value, chapters)
+        if isinstance(entry, Stored):
+            whole_trail(entry.case)  # unfolds its chapters
+    except (Damaged, CaseDamaged, UnicodeDecodeError):
         return None
+    return entry
 
 
 def _refuse_newer(value: bytes, known: int) -> None:

@@ -314,7 +314,7 @@ class Runner:
                 if rows and size_of([*rows, *found, end]) > self._log.batch_bytes:
                     break
                 rows += found
-                shelf.put(case_id, found[-1][1], markers.pop(case_id))
+                shelf.put(case_id, dict(found), markers.pop(case_id))
             await self._log.append({number: [*rows, positions_row(shelf.positions, len(rows), ())]})
 
     def _shrink(self, number: int, decision: Decision) -> None:
@@ -344,9 +344,9 @@ class Runner:
         if decision.described:
             shelf.processes.add(self._graph.hash)
         for case_id, marker in self._markers.pop(number, {}).items():
-            shelf.put(case_id, values[case_id.encode()], marker)
+            shelf.put(case_id, values, marker)
         for case_id, entry in decision.changes.items():
-            shelf.put(case_id, values[case_id.encode()], entry)
+            shelf.put(case_id, values, entry)
         for case_id, queue in decision.queues.items():
             shelf.queue(case_id, queue)
         for alarm in decision.alarms:

@@ -61,14 +61,15 @@ class Shelf:
             self._touch(case_id, entry)
         return entry
 
-    def put(self, case_id: str, value: bytes | None, entry: Entry | None) -> None:
+    def put(self, case_id: str, rows: Mapping[bytes, bytes | None], entry: Entry | None) -> None:
         """Keep, replace or (None) forget an entry, and note its timer.
 
         Args:
             case_id: of the case.
-            value: its bytes in the log.
+            rows: what was stored, with those of `rows` among it.
             entry: what they say.
         """
+        value = rows[case_id.encode()]
         self.hot.pop(case_id, None)
         self.placed.pop(case_id, None)
         if not isinstance(entry, Stored):
@@ -81,10 +82,8 @@ class Shelf:
         if isinstance(entry, Stored):
             written = self.chapters.get(case_id, ())
             if len(entry.case.chapters) > len(written):
-                self.chapters[case_id] = [
-                    *written,
-                    *map(case_bytes.chapter_to_bytes, entry.case.chapters[len(written) :]),
-                ]
+                new = range(len(written), len(entry.case.chapters))
+                self.chapters[case_id] = [*written, *(rows[case_log.chapter_key(case_id, n)] or b"" for n in new)]
             self._touch(case_id, entry)
         if before is None or not case_log.same_due(before, value):
             due = case_log.due_of(value)
@@ -102,10 +101,11 @@ class Shelf:
         found: list[Row] = []
         if isinstance(entry, Stored):
             cases.close_chapters(entry.case, len(entry.pending))
-            new = entry.case.chapters[written:]
-            found += [
-                (case_log.chapter_key(case_id, n), case_bytes.chapter_to_bytes(c)) for n, c in enumerate(new, written)
-            ]
+            new = [case_bytes.chapter_to_bytes(chapter) for chapter in entry.case.chapters[written:]]
+            if new:
+                folded = map(case_bytes.chapter_from_bytes, new)
+                entry.case.chapters = (*entry.case.chapters[:written], *folded)
+                found += [(case_log.chapter_key(case_id, number), raw) for number, raw in enumerate(new, written)]
         else:
             found += [(case_log.chapter_key(case_id, number), None) for number in range(written)]
         found.append((case_id.encode(), None if entry is None else case_log.pack(entry)))

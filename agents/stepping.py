@@ -87,7 +87,7 @@ class Stepper:
         earlier = entry.pending if entry is not None and after.id in decision.changes else ()
         # `after` is this unit's own copy. Offset -1 stands until the output is acknowledged.
         for emit in emits:
-            after.trail.append(Mark(emit.step, emit.topic, -1, -1, emit.at, emit.id))
+            after.trail.append(Mark(emit.step, emit.topic, -1, -1, emit.at, emit.id, 0))
         decision.changes[after.id] = Stored(after, earlier + tuple(emits))
 
     def _checked(self) -> bool:

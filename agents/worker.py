@@ -169,7 +169,7 @@ def calm_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
+    gc.set_threshold(200_000, 10, 10)
 
 
 async def _run(job: Job, settings: Settings, watch: _Watch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 
 import pytest
@@ -32,7 +33,7 @@ CASES = st.builds(
     counts=st.dictionaries(TEXT, INTS, max_size=3),
     values=st.dictionaries(TEXT, FIELDS, max_size=3),
     applied=st.lists(TEXT, max_size=3),
-    trail=st.lists(st.builds(Mark, TEXT, TEXT, INTS, INTS, INTS, TEXT), max_size=3),
+    trail=st.lists(st.builds(Mark, TEXT, TEXT, INTS, INTS, INTS, TEXT, INTS), max_size=3),
     early=st.lists(st.builds(Early, TEXT, TEXT, INTS, INTS, FIELDS), max_size=3),
     outcome=st.none() | TEXT,
 )
@@ -60,13 +61,33 @@ def test_a_case_without_all_its_chapters_is_damaged_unless_its_past_is_not_wante
     assert from_bytes(to_bytes(case), None).trail == case.trail
 
 
+@pytest.mark.parametrize(
+    "wrong", [[0, None], [0, None, False, 1], ["s", "t", 0, 0, 0, ""], ["s", "t", 0, 0, 0, "", 0, 1]]
+)
+def test_a_mark_or_a_wait_with_a_part_too_few_or_too_many_is_damaged_and_not_filled_up(wrong: list[object]) -> None:
+    case = Case("c", "g", 0, active={"step": Active(0, None, fired=False)}, trail=[Mark("s", "t", 0, 0, 0, "", 0)])
+    right = b'["s","t",0,0,0,"",0]' if wrong[0] == "s" else b"[0,null,false]"
+    raw = to_bytes(case)
+    assert from_bytes(raw) == case
+    with pytest.raises(CaseDamaged):
+        from_bytes(raw.replace(right, json.dumps(wrong, separators=(",", ":")).encode()))
+
+
 @given(st.binary(max_size=40))
 def test_any_bytes_are_a_chapter_or_damaged(raw: bytes) -> None:
     good = case_bytes.chapter_to_bytes(long_case(200, early=-1).chapters[0])
     with suppress(CaseDamaged):
-        case_bytes.chapter_from_bytes(raw)
+        list(case_bytes.chapter_from_bytes(raw).trail)
     with pytest.raises(CaseDamaged):
         case_bytes.chapter_from_bytes(good[: len(raw)])
+
+
+@pytest.mark.parametrize("marks", [b"[]", b'[["s","t",0,0,0,"",0]]', b'[["s","t",0,0,0,""]]', b"7"])
+def test_a_chapter_whose_marks_are_not_what_they_should_be_is_damaged_once_they_are_looked_at(marks: bytes) -> None:
+    folded = case_bytes.chapter_from_bytes(b'[3,["f"],%s]' % marks).trail
+    for look in (list, lambda trail: trail[0], lambda trail: trail == ()):
+        with pytest.raises(CaseDamaged):
+            look(folded)
 
 
 @given(CASES, st.data())

@@ -31,7 +31,7 @@ def write(cluster: MemoryCluster, number: int, *entries: Stored | Marker, key: s
 
 
 def waiting(case_id: str, **since: int) -> Stored:
-    return Stored(Case(case_id, "g", 0, active={step: Active(at) for step, at in since.items()}))
+    return Stored(Case(case_id, "g", 0, active={step: Active(at, None, fired=False) for step, at in since.items()}))
 
 
 def closed(case_id: str, outcome: str = "completed", trail: Sequence[Mark] = ()) -> Case:
@@ -102,9 +102,9 @@ def test_archived_cases_are_those_since_then_and_each_once(cluster: MemoryCluste
 def test_a_summary_counts_outcomes_events_by_agency_and_papers() -> None:
     summary = Summary()
     trail = [
-        Mark("notified", "health.birth.notified.v1", 0, 0, 1_000_000),
+        Mark("notified", "health.birth.notified.v1", 0, 0, 1_000_000, "", 0),
         Mark("registered", "justice.birth.registered.v1", 0, 0, 3_500_000, "", 1_000_000),
-        Mark("ask", "portal.request.created.v1", 0, 0, 3_500_000, "id-1"),
+        Mark("ask", "portal.request.created.v1", 0, 0, 3_500_000, "id-1", 0),
         Mark("assigned", "social-fund.benefit.assigned.v1", 0, 0, 9_500_000, "", 3_500_000),
     ]
     replaces: dict[str, tuple[str, ...]] = {"registered": ("certificate",), "ask": ("form",), "assigned": ("copy", "x")}

@@ -123,7 +123,7 @@ async def test_its_trace_has_every_event_in_order(world: World) -> None:
     assert sum(entry.event == FOLLOWED for entry in entries) == 200
 
 
-@pytest.mark.parametrize("damage", ["chapter", "missing chapter", "case"])
+@pytest.mark.parametrize("damage", ["chapter", "marks of a chapter", "missing chapter", "case"])
 async def test_when_a_part_of_it_is_damaged_a_rebuild_brings_all_of_it_back(world: World, damage: str) -> None:
     worker = world.worker()
     await carry(world, worker, range(200))
@@ -131,6 +131,7 @@ async def test_when_a_part_of_it_is_damaged_a_rebuild_brings_all_of_it_back(worl
     before = world.events(FOLLOWED)
     key, value = {
         "chapter": (case_log.chapter_key(CASE, 1), b"{}"),
+        "marks of a chapter": (case_log.chapter_key(CASE, 1), b'[3,["f"],[["s","t",0,0,0,""]]]'),
         "missing chapter": (case_log.chapter_key(CASE, 1), None),
         "case": (CASE.encode(), b"\x01\xff"),
     }[damage]

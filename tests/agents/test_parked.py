@@ -113,10 +113,12 @@ def test_tries_are_counted_from_the_first_failure() -> None:
 
 
 def test_a_spent_timer_counts_as_a_transition_and_a_wait_cannot_be_spent() -> None:
-    case = Case("c", GRAPH.hash, 0, active={"registered": Active(0, 5), "other": Active(0, 6)}, deadline=Active(0, 5))
+    waits = {"registered": Active(0, 5, fired=False), "other": Active(0, 6, fired=False)}
+    case = Case("c", GRAPH.hash, 0, active=waits)
+    case.deadline = Active(0, 5, fired=False)
     after = parked.without_timer(GRAPH, case, 5)
     assert after is not None
-    assert after.active == {"registered": Active(0, 5, fired=True), "other": Active(0, 6)}
+    assert after.active == {"registered": Active(0, 5, fired=True), "other": Active(0, 6, fired=False)}
     assert after.deadline == Active(0, 5, fired=True)
     assert (after.transitions, case.transitions, case.active["registered"].fired) == (1, 0, False)
 

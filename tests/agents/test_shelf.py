@@ -28,7 +28,7 @@ BATCHES = st.lists(
 
 
 def of(case_id: str, due: int | None) -> Stored:
-    active = {} if due is None else {"wait": Active(0, due)}
+    active = {} if due is None else {"wait": Active(0, due, fired=False)}
     return Stored(Case(case_id, "g", 0, active=active))
 
 
@@ -50,7 +50,7 @@ def rows_of(batches: list[tuple[dict[str, Stored | Marker | None], dict[str, int
 
 
 def put(found: Shelf, case_id: str, entry: Stored | Marker | None) -> None:
-    found.put(case_id, found.rows(case_id, entry)[-1][1], entry)
+    found.put(case_id, dict(found.rows(case_id, entry)), entry)
 
 
 def plain(found: Shelf) -> tuple[object, ...]:
@@ -86,7 +86,7 @@ def test_a_recovered_shelf_has_the_entries_and_timers_of_one_that_was_filled_ste
     filled = Shelf()
     for key, value in rows:
         if not key.startswith(b"!"):
-            filled.put(key.decode(), value, None if value is None else case_log.unpack(value))
+            filled.put(key.decode(), {key: value}, None if value is None else case_log.unpack(value))
     recovered = shelf.recover((offset, key, value) for offset, (key, value) in enumerate(rows))
     assert plain(recovered)[0] == plain(filled)[0]
     assert list(dict.fromkeys(recovered.due(9))) == list(dict.fromkeys(filled.due(9)))

@@ -147,8 +147,8 @@ async def test_a_position_that_holds_another_event_is_not_told_as_this_one(world
     await world.worker().step()
     (found,), _ = told(world)
     mark = found.case.trail[0]
-    wrong = Mark(mark.step, mark.topic, mark.partition, mark.offset, mark.at, "another-id")
-    lost = Mark(mark.step, mark.topic, mark.partition, 99, mark.at)
+    wrong = Mark(mark.step, mark.topic, mark.partition, mark.offset, mark.at, "another-id", 0)
+    lost = Mark(mark.step, mark.topic, mark.partition, 99, mark.at, "", 0)
     case = Case(found.case.id, found.case.graph, found.case.opened, trail=[wrong, lost])
     entries = trace.entries(reader_of(world), replace(found, case=case))
     assert [(e.id, e.offset, e.agency) for e in entries] == [("another-id", None, "health"), ("", None, "health")]

@@ -89,7 +89,8 @@ def marker_bytes() -> float:
     for number in range(_WEIGHED):
         applied = tuple(fingerprint(TOPIC, f"{number}-{event}") for event in range(EVENTS_PER_CASE))
         marker = Marker("0" * 64, applied, 1_800_000_000_000_000 + number)
-        shelf.put(f"mem-01234567-00-case-{number:06d}", case_log.pack(marker), marker)
+        case_id = f"mem-01234567-00-case-{number:06d}"
+        shelf.put(case_id, {case_id.encode(): case_log.pack(marker)}, marker)
     found, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return found / _WEIGHED

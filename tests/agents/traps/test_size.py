@@ -38,7 +38,7 @@ class Growing(World):
 def world(kafka: str, fresh: Callable[[str], str]) -> Growing:
     made = Growing(kafka, fresh("size"))
     made.create()
-    limit(made, 2_000)  # less than what stays open of a case's trail
+    limit(made, 1_200)  # less than what stays open of a case's trail
     return made
 
 
