@@ -28,7 +28,7 @@ _FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(millisecond
 _LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 _FIRST_DAY = _EPOCH.toordinal()
-_DAY = 86_400_000_000  # microseconds
+_DAY = 86_400  # seconds
 _MINUTES = [f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(1_440)]
 
 # attribute -> header, in the order they are written. Required ones first (CloudEvents 1.0.2, section 3.1).
@@ -108,9 +108,15 @@ def format_time(moment: datetime) -> str:
 
 def format_us(us: int) -> str:
     """`format_time` of `us` microseconds since 1970."""
-    day, rest = divmod(us, _DAY)
-    second, micro = divmod(rest, 1_000_000)
-    return f"{_day(day)}T{_MINUTES[second // 60]}:{second % 60:02d}.{micro:06d}Z"
+    second, micro = divmod(us, 1_000_000)
+    return f"{_second(second)}.{micro:06d}Z"
+
+
+@lru_cache(maxsize=4_096)
+def _second(second: int) -> str:
+    """The second as text, written once: what a busy worker says falls into a few of them."""
+    day, rest = divmod(second, _DAY)
+    return f"{_day(day)}T{_MINUTES[rest // 60]}:{rest % 60:02d}"
 
 
 @lru_cache(maxsize=4_096)
@@ -215,18 +221,20 @@ class Letterhead:
         Raises:
             EnvelopeRefused: as `to_headers`.
         """
-        headers = [_SPECVERSION, _CONTENT, ("ce_id", _raw("ce_id", id)), *self._before]
-        headers += (("ce_time", format_us(at).encode()), self._after)
-        for header, text in (
-            ("ce_correlationid", case),
-            ("ce_causationid", cause),
-            ("ce_partitionkey", partitionkey),
-            ("ce_purpose", purpose),
-            ("ce_legalbasis", legalbasis),
-            ("ce_traceparent", traceparent),
-        ):
-            if text is not None:
-                headers.append((header, _raw(header, text)))
+        time = ("ce_time", format_us(at).encode())
+        headers = [_SPECVERSION, _CONTENT, ("ce_id", _raw("ce_id", id)), *self._before, time, self._after]
+        if case is not None:  # one by one: with a loop over the six the whole takes a third longer
+            headers.append(("ce_correlationid", _raw("ce_correlationid", case)))
+        if cause is not None:
+            headers.append(("ce_causationid", _raw("ce_causationid", cause)))
+        if partitionkey is not None:
+            headers.append(("ce_partitionkey", _raw("ce_partitionkey", partitionkey)))
+        if purpose is not None:
+            headers.append(("ce_purpose", _raw("ce_purpose", purpose)))
+        if legalbasis is not None:
+            headers.append(("ce_legalbasis", _raw("ce_legalbasis", legalbasis)))
+        if traceparent is not None:
+            headers.append(("ce_traceparent", _raw("ce_traceparent", traceparent)))
         return tuple(headers)
 
 

@@ -26,6 +26,7 @@ from tests.bench import (
     splitting,
     stepping,
     worker,
+    worker_many,
     worker_wide,
 )
 from tests.bench.cluster import Cluster, started
@@ -38,6 +39,7 @@ SCENARIOS: dict[str, Callable[..., Report]] = {
     splitting.NAME: splitting.measure,
     publishing.NAME: publishing.measure,
     worker.NAME: worker.measure,
+    worker_many.NAME: worker_many.measure,
     worker_wide.NAME: worker_wide.measure,
     latency.NAME: latency.measure,
     recovery.NAME: recovery.measure,

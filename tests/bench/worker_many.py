@@ -1,0 +1,31 @@
+"""Many cases: five times the events of `worker`, of five times the cases, so that a unit touches nearly each case once.
+
+Called by `tests.bench.__main__`. In `worker` a unit meets each of its cases about three times, and a run is over
+before Quix Streams' first checkpoint, which is when it writes state and changelog. Here every side pays for its state
+about once an event, as in a country. No demand is made of these figures; they are told.
+"""
+
+from __future__ import annotations
+
+from tests.bench import contest, recorded
+from tests.bench.cluster import Cluster
+from tests.bench.contest import Contest
+from tests.bench.report import Report, Say
+from tests.bench.sides import AIOKAFKA, CONFLUENT_FENCED, FAUST, QUIX_STREAMS
+
+_TIMES = 5
+
+CONTEST = Contest(
+    name="worker-many",
+    what="small events",
+    publish=lambda cluster, events: contest.publish(cluster, "replay", recorded.publications(events, run="many")),
+    hosts=(FAUST, AIOKAFKA),
+    peers={CONFLUENT_FENCED: None, QUIX_STREAMS: None},
+    yardstick=CONFLUENT_FENCED,
+)
+NAME = CONTEST.name
+
+
+def measure(cluster: Cluster, *, rounds: int, events: int, say: Say) -> Report:
+    """Run every side `rounds` times; see `contest.held`."""
+    return contest.held(CONTEST, cluster, rounds=rounds, events=_TIMES * events, say=say)
