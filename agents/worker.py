@@ -164,8 +164,8 @@ class _Watch:
 def calm_collector() -> None:
     """Look for reference cycles seldom, and never in what start-up loaded.
 
-    A unit makes tens of thousands of objects, nearly all freed by their count. To look every 20,000 costs 8 % of the CPU
-    of a worker of 10,000 cases, every 200,000 1 %; one look takes up to 0.15 s either way (agents/DESIGN.md).
+    A unit makes tens of thousands of objects, nearly all freed by their count. To look every 20,000 costs 8 % of the
+    CPU of a worker of 10,000 cases, every 200,000 1 %; one look takes up to 0.15 s either way (agents/DESIGN.md).
     """
     gc.collect()
     gc.freeze()
