@@ -66,7 +66,7 @@ class Shelf:
 
         Args:
             case_id: of the case.
-            rows: what was stored, with those of `rows` among it.
+            rows: the stored batch by key; it has what the method `rows` gave for this entry.
             entry: what they say.
         """
         value = rows[case_id.encode()]

@@ -114,6 +114,17 @@ async def test_a_case_that_is_not_among_the_last_touched_comes_back_as_it_was(
     assert all(mark.offset >= 0 for mark in case.trail)
 
 
+async def test_while_it_is_worked_on_its_chapters_are_bytes_in_memory_whether_closed_now_or_read_again(
+    world: World,
+) -> None:
+    worker = world.worker()
+    await carry(world, worker, range(100))
+    again = shelves.recover((n, k, v) for n, (k, v) in enumerate(world.rows[HOME]))
+    for entry in (worker.runner._shelves[HOME].get(CASE), again.get(CASE)):
+        assert isinstance(entry, Stored)
+        assert {type(chapter.trail) for chapter in entry.case.chapters} == {case_bytes.Folded}
+
+
 async def test_its_trace_has_every_event_in_order(world: World) -> None:
     await carry(world, world.worker(), range(200))
     reader = reader_of(world)
