@@ -3,10 +3,10 @@
 For each unit: (1) take the records that are in time order and step their cases, in memory and pure; (2) wait for the
 outputs of the unit before; (3) append per case partition one fenced batch with the changed cases and the input
 positions, building the outputs meanwhile; (4) keep the result and start sending its outputs, while the next unit is
-being stepped. A crash anywhere
-repeats from the last batch: positions and applied ids refuse what was taken, deterministic ids make a repeated output
-the same event. The traps it avoids: an output that leaves before its decision is durable (topics interleave otherwise
-after a crash); a dead letter lost between batch and send (it is stored first, a repeat carries the same position).
+being stepped. A crash anywhere repeats from the last batch: positions and applied ids refuse what was taken,
+deterministic ids make a repeated output the same event. The traps it avoids: an output that leaves before its decision
+is durable (topics interleave otherwise after a crash); a dead letter lost between batch and send (it is stored first, a
+repeat carries the same position).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from contextlib import asynccontextmanager
 from typing import ClassVar
 
 from agents import case as cases
+from agents import pace, trace
 from agents import shelf as shelves
-from agents import trace
 from agents.case_log import CaseLog, Marker, Row, Stored, positions_row, size_of
 from agents.decide import Decider, idle
 from agents.decision import Decision, Rules
@@ -37,7 +37,6 @@ from bus.ports import Clock
 from schemas.envelope import to_us
 
 _log = logging.getLogger(__name__)
-TAKE = 500  # pieces of work of one case partition decided at once; bounds a batch and the latency behind it
 _AT_ONCE = 4  # partitions taken over side by side: while one waits for a broker, another is read
 _HAND_OVER = 8  # turns of the loop until the client has written what it was given: deciding holds the loop for long
 _MOST_TRIES = 2  # of work that is too large alone: then its case is parked, then its event is a dead letter
@@ -81,6 +80,7 @@ class Runner:
         self._confirmed: dict[Partition, int] = {}  # the same, once its outputs are acknowledged
         self._fed: frozenset[Partition] = frozenset()
         self._stored_at = 0
+        self._limit = pace.TAKE
         self._busy = asyncio.Lock()  # hosts call from more than one task; a unit is never cut into by a takeover
 
     async def assigned(
@@ -229,10 +229,10 @@ class Runner:
         async with self._whole(), asyncio.timeout(UNIT_S):
             for fetched in fetches:
                 self._merge.add(fetched)
-            limit, loop = TAKE, asyncio.get_running_loop()
+            loop = asyncio.get_running_loop()
             enough = loop.time() + _SHARE_S
-            while loop.time() < enough and (decisions := self._decide(limit)):
-                limit = TAKE if await self._store(decisions) else max(1, limit // 8)
+            while loop.time() < enough and (decisions := self._decide()):
+                await self._store(decisions)
             if self._sending is None or self._sending.done():
                 await self._rest()
 
@@ -243,21 +243,22 @@ class Runner:
             if self._shelves:
                 await self._confirm()
 
-    def _decide(self, limit: int) -> dict[int, Decision]:
+    def _decide(self) -> dict[int, Decision]:
         now = self._clock.now()
         decisions = {
-            number: self.decider(self._rules, shelf, lane, number=number, limit=limit, now=now).decide()
+            number: self.decider(self._rules, shelf, lane, number=number, limit=self._limit, now=now).decide()
             for number, shelf in self._shelves.items()
             if not idle(self._rules, shelf, lane := self._merge.lanes[number])
         }
         return {number: decision for number, decision in decisions.items() if not decision.empty}
 
-    async def _store(self, decisions: Mapping[int, Decision]) -> bool:
-        """Store decisions and start their outputs; False when a batch was too large and its records were given back."""
+    async def _store(self, decisions: Mapping[int, Decision]) -> None:
+        """Store decisions and start their outputs; the records of a batch that is too large are given back."""
         sent = {case_id: entry.pending for found in self._sent.values() for case_id, entry in found.items()}
         places = await self._settle()
         batches: dict[int, list[Row]] = {}
         kept: dict[int, Decision] = {}
+        sizes: list[tuple[int, int]] = []
         for number, decision in decisions.items():
             for case_id, entry in decision.changes.items():
                 if isinstance(entry, Stored) and (emits := sent.get(case_id)):
@@ -266,7 +267,8 @@ class Runner:
             if size_of(rows) > self._log.batch_bytes and self._markers.get(number):
                 await self._store_markers(number)
                 rows = self._rows(number, decision)
-            if size_of(rows) <= self._log.batch_bytes:
+            sizes.append((max(1, len(decision.work)), size := size_of(rows)))
+            if size <= self._log.batch_bytes:
                 batches[number], kept[number] = rows, decision
             else:
                 self._shrink(number, decision)
@@ -275,10 +277,9 @@ class Runner:
         for number, decision in kept.items():
             self._install(number, decision, batches[number])
         await self._start_sending(ready)
-        if len(kept) < len(decisions):
-            return False
-        self._rules.too_large.clear()
-        return True
+        self._limit = pace.next_limit(self._limit, sizes, self._log.batch_bytes)
+        if len(kept) == len(decisions):
+            self._rules.too_large.clear()
 
     async def _append(self, batches: Mapping[int, Sequence[Row]], emits: Sequence[tuple[str, Emit]]) -> Ready:
         """Append the batches; meanwhile, build what may leave once they are stored."""

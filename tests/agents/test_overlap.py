@@ -80,6 +80,7 @@ async def test_outputs_are_with_the_client_before_the_next_decision_is_made(
     world.clock.advance(seconds=5)
     for number in range(2, 8):
         births.notify(world, f"birth-{number}")
+    monkeypatch.setattr("agents.pace.TAKE", 1)
     worker = world.worker()
     await worker.start()
     did: list[str] = []
@@ -96,7 +97,6 @@ async def test_outputs_are_with_the_client_before_the_next_decision_is_made(
             did.append("output" if emits else "none")
         return decision
 
-    monkeypatch.setattr("agents.runner.TAKE", 1)
     monkeypatch.setattr(MemoryProducer, "append", sent)
     monkeypatch.setattr(Decider, "decide", decided)
     await worker.step()

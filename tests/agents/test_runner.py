@@ -386,12 +386,12 @@ async def test_a_long_backlog_is_taken_in_several_units_each_within_its_time(
 ) -> None:
     for number in range(40):
         births.notify(world, f"birth-{number}")
+    monkeypatch.setattr("agents.pace.TAKE", 1)
     worker = world.worker()
     await worker.start()
     loop = asyncio.get_running_loop()
     seconds = [loop.time()]
     monkeypatch.setattr(loop, "time", lambda: seconds[0])
-    monkeypatch.setattr("agents.runner.TAKE", 1)
     append = worker.log.append
 
     async def slowly(batches: Any) -> None:

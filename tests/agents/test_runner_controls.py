@@ -32,11 +32,11 @@ _serial = itertools.count()
 class SendsFirst(Runner):
     """Outputs leave before the decision behind them is durable."""
 
-    async def _store(self, decisions: Mapping[int, Decision]) -> bool:
+    async def _store(self, decisions: Mapping[int, Decision]) -> None:
         entries = [e for decision in decisions.values() for e in decision.changes.items()]
         emits = [(c, emit) for c, e in entries if isinstance(e, Stored) for emit in e.pending]
         await self._outputs.send(await self._outputs.prepare(emits))
-        return await super()._store(decisions)
+        await super()._store(decisions)
 
 
 class DecidesNewIds(Decider):
