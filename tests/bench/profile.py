@@ -35,7 +35,7 @@ from schemas.codec import Codec
 from tests.bench import ready, recorded
 from tests.bench.cluster import PARTITIONS
 
-UNIT = 1_000  # records of one fetch, as the hosts ask for
+UNIT = 4_000  # records of one unit: fetches of 1,000, joined while the worker is busy
 _BATCH_BYTES = 1_000_000
 
 
