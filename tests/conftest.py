@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import uuid
@@ -19,6 +20,12 @@ import pytest
 
 from bus.broker import launcher
 from tests.postgres import Postgres
+
+
+def pytest_configure() -> None:
+    """Take the signals that tests send themselves, also where a background job was started with them ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _say(sentence: str) -> None:
