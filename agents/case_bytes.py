@@ -1,7 +1,7 @@
 """The bytes of a case in the case log and in the archive.
 
 Called by `agents.case_log`, `agents.outputs` and whoever reads the archive. The trap it avoids: a damaged record that
-is read as another state; every byte string is either of a known format version or a `CaseDamaged`.
+is read as another state; every byte string is either of a known format version or `Damaged`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CHAPTERED = 3
 """Version of the bytes of a case with chapters; one without has those of version 0.1.0. 2 is of parked rows."""
 
 
-class CaseDamaged(BusError):
-    """Stored bytes are not a case of a format this version knows."""
+class Damaged(BusError):
+    """Stored bytes are of no format this version knows. The remedy is in the message; nothing is skipped silently."""
 
 
 class Folded(Sequence[Mark]):
@@ -60,15 +60,15 @@ class Folded(Sequence[Mark]):
     __hash__ = None  # type: ignore[assignment]  # a list in all but memory
 
     def _marks(self) -> tuple[Mark, ...]:
-        """All of them. Raises CaseDamaged."""
+        """All of them. Raises Damaged."""
         marks: tuple[Mark, ...] = _read(_MARKS, self._raw)
         if len(marks) != CHAPTER:
-            raise CaseDamaged(f"A chapter of {len(marks)} marks instead of {CHAPTER}.", remedy=_REMEDY)
+            raise Damaged(f"A chapter of {len(marks)} marks instead of {CHAPTER}.", remedy=_REMEDY)
         return marks
 
 
 def archived(case: Case) -> bytes:
-    """The bytes of a closed case in one piece, as version 0.1.0 wrote them. Raises CaseDamaged."""
+    """The bytes of a closed case in one piece, as version 0.1.0 wrote them. Raises Damaged."""
     return to_bytes(structs.replace(case, applied=whole_applied(case), trail=whole_trail(case), chapters=()))
 
 
@@ -78,7 +78,7 @@ def chapter_to_bytes(chapter: Chapter) -> bytes:
 
 
 def chapter_from_bytes(data: bytes) -> Chapter:
-    """Read what `chapter_to_bytes` wrote; its marks stay folded. Raises CaseDamaged, of marks when they are read."""
+    """Read what `chapter_to_bytes` wrote; its marks stay folded. Raises Damaged, of marks when they are read."""
     _, applied, trail = _read(_CHAPTER, data)
     return Chapter(applied, Folded(trail))
 
@@ -133,7 +133,7 @@ def from_bytes(data: bytes, chapters: Sequence[Chapter] | None = ()) -> Case:
         chapters: all there are of the case; None where its past is not wanted: such a case must not be stepped.
 
     Raises:
-        CaseDamaged: when the bytes are not a case, or of a format version this program does not know, or chapters
+        Damaged: when the bytes are not a case, or of a format version this program does not know, or chapters
             are missing.
     """
     continued = data.startswith(b"[%d," % CHAPTERED)
@@ -144,7 +144,7 @@ def from_bytes(data: bytes, chapters: Sequence[Chapter] | None = ()) -> Case:
     if continued and chapters is not None:
         told = tuple(chapters[: more[0]])
         if not told or len(told) != more[0]:
-            raise CaseDamaged(f"Of {more[0]} chapters of a case there are {len(told)}.", remedy=_REMEDY)
+            raise Damaged(f"Of {more[0]} chapters of a case there are {len(told)}.", remedy=_REMEDY)
     return Case(
         name,
         graph,
@@ -168,7 +168,7 @@ def _read(form: msgspec.json.Decoder[Any], data: bytes | msgspec.Raw) -> tuple[A
         found: tuple[Any, ...] = form.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         where = str(fault).rpartition(" - at ")[2] if isinstance(fault, msgspec.ValidationError) else "whole"
-        raise CaseDamaged(
+        raise Damaged(
             f"These {len(bytes(data))} bytes are not a case of a known format (at {where}).", remedy=_REMEDY
         ) from None
     return found

@@ -22,9 +22,9 @@ from msgspec import Struct
 from agents import case as cases
 from agents import case_bytes
 from agents.case import Case
-from agents.case_bytes import CaseDamaged
+from agents.case_bytes import Damaged
 from agents.machine import Emit
-from bus.errors import BusError, Fenced
+from bus.errors import Fenced
 
 OURS = b"!"
 BARRIER = b"!barrier"
@@ -73,10 +73,6 @@ class CaseLog(Protocol):
     def batch_bytes(self) -> int:
         """The largest batch the log takes, in bytes."""
         ...
-
-
-class Damaged(BusError):
-    """A row of the case log cannot be read. The remedy is in the message; nothing is skipped silently."""
 
 
 class Stored(Struct, frozen=True, gc=False):
@@ -162,8 +158,6 @@ def unpack(value: bytes, chapters: Sequence[bytes] | None = ()) -> Stored | Mark
         past = None if chapters is None else [case_bytes.chapter_from_bytes(chapter) for chapter in chapters]
         case = case_bytes.from_bytes(value[start : start + length], past)
         emits = _PENDING.decode(value[start + length :])
-    except CaseDamaged as error:
-        raise Damaged(error.message, remedy=error.remedy) from None
     except (*_UNREADABLE, struct.error):
         raise _unreadable(value) from None
     return Stored(case, tuple(Emit(*fields) for fields in emits))

@@ -151,7 +151,7 @@ def _show_rebuild(found: Found, group: str, *, as_json: bool) -> None:
 
 def _told(error: BaseException, process: str, group: str | None) -> Exception:
     """What is said of the failure that ended a child."""
-    from agents.case_log import Damaged
+    from agents.case_bytes import Damaged
 
     if isinstance(error, Damaged):
         own = f" --group {group}" if group else ""

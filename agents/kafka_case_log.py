@@ -23,7 +23,8 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from agents.case_log import BARRIER, Damaged, Row
+from agents.case_bytes import Damaged
+from agents.case_log import BARRIER, Row
 from bus.errors import BusError, Fenced, Refused, Unreachable
 from bus.message import Unreadable
 from bus.transport.splitter import install

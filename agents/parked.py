@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from agents.case import Active, Case, copy
-from agents.case_log import Damaged, Row
+from agents.case_bytes import Damaged
+from agents.case_log import Row
 from agents.graph import Graph, Wait
 from bus.errors import Refused
 from bus.message import Record

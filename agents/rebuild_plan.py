@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from agents import case_bytes, case_log, parked
 from agents.case import whole_trail
-from agents.case_bytes import CaseDamaged
-from agents.case_log import Damaged, Marker, Positions, Row, Stored
+from agents.case_bytes import Damaged
+from agents.case_log import Marker, Positions, Row, Stored
 from bus.errors import BusError
 from bus.message import Record
 
@@ -199,7 +199,7 @@ def _read(key: bytes, value: bytes, chapters: Sequence[bytes] = ()) -> Stored | 
         entry = case_log.unpack(value, chapters)
         if isinstance(entry, Stored):
             whole_trail(entry.case)  # unfolds its chapters
-    except (Damaged, CaseDamaged, UnicodeDecodeError):
+    except (Damaged, UnicodeDecodeError):
         return None
     return entry
 
@@ -222,7 +222,7 @@ def _markers(archive: Iterable[Record], readable: set[bytes], *, now: int, life:
             continue
         try:
             case = case_bytes.from_bytes(record.value)
-        except CaseDamaged:
+        except Damaged:
             unreadable += key not in found
             continue
         found[key] = case_log.pack(Marker(case.graph, tuple(case.applied), expires))

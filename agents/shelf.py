@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from agents import case as cases
 from agents import case_bytes, case_log, parked
-from agents.case_log import Damaged, Marker, Positions, Row, Stored
+from agents.case_bytes import Damaged
+from agents.case_log import Marker, Positions, Row, Stored
 from agents.parked import Waiting
 
 Entry = Stored | Marker

@@ -14,7 +14,8 @@ from agents import case as cases
 from agents import machine, parked
 from agents import shelf as shelves
 from agents.case import Case, Mark
-from agents.case_log import Damaged, Marker, Stored
+from agents.case_bytes import Damaged
+from agents.case_log import Marker, Stored
 from agents.decision import TOO_LARGE, Alarm, Decision, Place, Rules, UnknownVersion, place
 from agents.graph import Graph
 from agents.intake import Dead, passing

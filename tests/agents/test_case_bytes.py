@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agents import case_bytes
 from agents.case import Active, Case, Early, Mark, whole_applied, whole_trail
-from agents.case_bytes import CHAPTERED, FORMAT, CaseDamaged, from_bytes, to_bytes
+from agents.case_bytes import CHAPTERED, FORMAT, Damaged, from_bytes, to_bytes
 from tests.agents.test_case import long_case
 
 TEXT = st.text(max_size=8)
@@ -56,7 +56,7 @@ def test_a_long_case_comes_back_from_its_chapters_and_from_the_archive(events: i
 def test_a_case_without_all_its_chapters_is_damaged_unless_its_past_is_not_wanted() -> None:
     case = long_case(200, early=-1)
     for missing in ([], list(case.chapters[:-1])):
-        with pytest.raises(CaseDamaged, match="chapters"):
+        with pytest.raises(Damaged, match="chapters"):
             from_bytes(to_bytes(case), missing)
     assert from_bytes(to_bytes(case), None).trail == case.trail
 
@@ -69,16 +69,16 @@ def test_a_mark_or_a_wait_with_a_part_too_few_or_too_many_is_damaged_and_not_fil
     right = b'["s","t",0,0,0,"",0]' if wrong[0] == "s" else b"[0,null,false]"
     raw = to_bytes(case)
     assert from_bytes(raw) == case
-    with pytest.raises(CaseDamaged):
+    with pytest.raises(Damaged):
         from_bytes(raw.replace(right, json.dumps(wrong, separators=(",", ":")).encode()))
 
 
 @given(st.binary(max_size=40))
 def test_any_bytes_are_a_chapter_or_damaged(raw: bytes) -> None:
     good = case_bytes.chapter_to_bytes(long_case(200, early=-1).chapters[0])
-    with suppress(CaseDamaged):
+    with suppress(Damaged):
         list(case_bytes.chapter_from_bytes(raw).trail)
-    with pytest.raises(CaseDamaged):
+    with pytest.raises(Damaged):
         case_bytes.chapter_from_bytes(good[: len(raw)])
 
 
@@ -86,7 +86,7 @@ def test_any_bytes_are_a_chapter_or_damaged(raw: bytes) -> None:
 def test_a_chapter_whose_marks_are_not_what_they_should_be_is_damaged_once_they_are_looked_at(marks: bytes) -> None:
     folded = case_bytes.chapter_from_bytes(b'[3,["f"],%s]' % marks).trail
     for look in (list, lambda trail: trail[0], lambda trail: trail == ()):
-        with pytest.raises(CaseDamaged):
+        with pytest.raises(Damaged):
             look(folded)
 
 
@@ -94,17 +94,17 @@ def test_a_chapter_whose_marks_are_not_what_they_should_be_is_damaged_once_they_
 def test_cut_or_changed_bytes_are_refused_or_are_another_whole_case(case: Case, data: st.DataObject) -> None:
     raw = bytearray(to_bytes(case))
     cut = data.draw(st.integers(0, len(raw) - 1))
-    with pytest.raises(CaseDamaged):
+    with pytest.raises(Damaged):
         from_bytes(bytes(raw[:cut]))
     raw[cut] ^= data.draw(st.integers(1, 255))
     try:
         other = from_bytes(bytes(raw))
-    except CaseDamaged:
+    except Damaged:
         return
     assert from_bytes(to_bytes(other)) == other
 
 
 def test_a_newer_format_is_refused_with_the_remedy() -> None:
     raw = to_bytes(Case("c", "g", 0)).replace(b"[%d," % FORMAT, b"[%d," % (CHAPTERED + 1), 1)
-    with pytest.raises(CaseDamaged, match="Upgrade this worker"):
+    with pytest.raises(Damaged, match="Upgrade this worker"):
         from_bytes(raw)

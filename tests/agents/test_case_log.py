@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from agents import case_log
 from agents.case import Case, next_due
-from agents.case_log import Damaged, Marker, MemoryCaseLog, Positions, Stored
+from agents.case_bytes import Damaged
+from agents.case_log import Marker, MemoryCaseLog, Positions, Stored
 from agents.machine import Emit
 from bus.errors import Fenced
 from tests.agents.test_case_bytes import CASES, FIELDS, INTS, TEXT

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agents import cli_worker, rebuild, supervisor, watchdog
-from agents.case_log import Damaged
+from agents.case_bytes import Damaged
 from agents.rebuild import Found
 from agents.rebuild_plan import Damage, Plan
 from agents.supervisor import CHILD

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from agents.case_log import Damaged
+from agents.case_bytes import Damaged
 from agents.kafka_case_log import KafkaCaseLog, _Claim
 from bus.errors import BusError, Fenced, Refused, Unreachable
 from bus.ports import TopicState

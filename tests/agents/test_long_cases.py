@@ -10,6 +10,7 @@ from agents import case_bytes, case_log, trace
 from agents import compile as compiler
 from agents import shelf as shelves
 from agents.case import CHAPTER
+from agents.case_bytes import Damaged
 from agents.case_log import Marker, Stored
 from agents.rebuild_plan import plan
 from agents.runner import MARKER_LIFE_US
@@ -132,6 +133,20 @@ async def test_its_trace_has_every_event_in_order(world: World) -> None:
     entries = trace.entries(reader, found)
     assert [entry.offset for entry in entries if entry.step not in {"first", "followed"}] == list(range(200))
     assert sum(entry.event == FOLLOWED for entry in entries) == 200
+
+
+async def test_when_its_archive_finds_the_marks_of_a_chapter_damaged_the_worker_ends_as_with_any_damaged_row(
+    world: World,
+) -> None:
+    worker = world.worker()
+    await carry(world, worker, range(200))
+    await worker.runner.finish()
+    world.rows[HOME].append((case_log.chapter_key(CASE, 1), b'[3,["f"],[["s","t",0,0,0,""]]]'))
+    worker = world.worker()
+    tell(world, 200, last=True)
+    with pytest.raises(Damaged, match="known format"):
+        await worker.step()
+    assert not world.stored(f"{GROUP}.archive")
 
 
 @pytest.mark.parametrize("damage", ["chapter", "marks of a chapter", "missing chapter", "case"])

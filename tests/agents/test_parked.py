@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agents import case_log, parked
 from agents.case import Active, Case
-from agents.case_log import Damaged
+from agents.case_bytes import Damaged
 from agents.parked import GRACE_MS, PREFIX, TIMER, Waiting
 from bus.message import Record
 from bus.middleware.dead_letter import Failure

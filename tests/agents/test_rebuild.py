@@ -10,7 +10,8 @@ from msgspec import structs
 
 from agents import case_log, rebuild
 from agents.case import Case
-from agents.case_log import Damaged, Marker, Stored
+from agents.case_bytes import Damaged
+from agents.case_log import Marker, Stored
 from agents.kafka_case_log import KafkaCaseLog
 from agents.shelf import recover
 from bus.errors import Refused

@@ -10,7 +10,8 @@ import pytest
 from msgspec import structs
 
 from agents import case_bytes, case_log
-from agents.case_log import Damaged, Marker, Positions, Stored
+from agents.case_bytes import Damaged
+from agents.case_log import Marker, Positions, Stored
 from agents.machine import Emit
 from agents.rebuild_plan import Plan, plan
 from agents.runner import MARKER_LIFE_US

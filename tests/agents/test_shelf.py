@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from agents import case_log, parked, shelf
 from agents.case import Active, Case
-from agents.case_log import Damaged, Marker, Positions, Row, Stored
+from agents.case_bytes import Damaged
+from agents.case_log import Marker, Positions, Row, Stored
 from agents.shelf import Shelf
 from bus.message import Record
 from bus.middleware import parking

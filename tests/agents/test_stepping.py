@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agents.case_bytes import Damaged
 from agents.decision import TOO_LARGE, Rules
 from agents.machine import Arrival, Rejected
 from agents.shelf import Shelf
@@ -39,7 +40,16 @@ def stepper(error: Exception | None = None, *, too_large: int = 0) -> Raising:
     return made
 
 
-@pytest.mark.parametrize("error", [MemoryError(), Unreachable("away"), ConnectionError(), Rejected("late", "closed")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        Unreachable("away"),
+        ConnectionError(),
+        Rejected("late", "closed"),
+        Damaged("a chapter cannot be read."),
+    ],
+)
 def test_what_says_nothing_about_the_event_is_raised(error: Exception) -> None:
     with pytest.raises(type(error)):
         stepper(error)._try(NOTHING, RECORD)
