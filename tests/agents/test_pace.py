@@ -12,6 +12,7 @@ from agents.runner import Runner
 from agents.worker import PROCESSES
 from schemas import catalogue
 from tests.agents import births
+from tests.agents.faults import tell
 from tests.agents.world import World
 
 ROOM = 900_000
@@ -49,6 +50,14 @@ def test_the_limit_is_never_out_of_bounds_and_halves_at_least_when_a_batch_did_n
 def test_as_many_equal_rows_as_the_limit_says_fit(pieces: int, row: int, room: int) -> None:
     following = next_limit(TAKE, [(pieces, pieces * row)], room)
     assert following * row <= room
+
+
+async def test_a_unit_of_commands_alone_leaves_the_limit_where_it_is() -> None:
+    world = World(compiler.compile_file(PROCESSES / "birth.yaml", catalogue.standard()))
+    worker = world.worker()
+    tell(world, "birth-1")
+    await worker.step()
+    assert worker.runner._limit == TAKE
 
 
 async def test_cases_too_large_for_full_decisions_are_decided_twice_in_the_first_unit_only(
