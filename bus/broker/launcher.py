@@ -198,8 +198,8 @@ def _await(directory: Path, kept: Kept, *, progress: Progress) -> Status:
             return now
         waited = time.monotonic() - began
         for node in now.nodes:
-            # No pid file yet: the shell that becomes the broker has not written it. A stale one may be a shell that is
-            # becoming Java this very moment: Linux shows no command line meanwhile.
+            # No pid file yet: the shell that becomes the broker has not written it. A stale one may have written it
+            # between the two looks of one status.
             if node.state != "stale":
                 gone.pop(node.id, None)
             ended = node.state == "stale" and waited - gone.setdefault(node.id, waited) > _GONE_S

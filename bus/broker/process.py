@@ -2,8 +2,9 @@
 
 Called by `bus.broker.launcher`, `bus.broker.status` (who lives) and `bus.local_checks` (which Java). The traps it
 avoids: the started process writes its own pid before it becomes Java, so a launcher killed at any moment leaves no
-broker that nobody knows of; and a pid is believed only while that process's command line names our configuration file,
-since pids are used again (a stale pid must not stop a stranger).
+broker that nobody knows of; a pid is believed only while that process's command line names our configuration file,
+since pids are used again (a stale pid must not stop a stranger); and while the shell becomes Java, Linux shows no
+command line at all, which must not be taken for an end.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _BECOME = 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"'
 # Serial collector and C1 only: serves after 1.8 s where the defaults took 2.5-3.3 s, with 70 MB less memory under load,
 # for a tenth less throughput at full load (measured on 2 cores; bus/DESIGN.md, "Broker figures").
 _FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
+_BECOMING_S = 1.0  # how long a process may show no command line: below 1 ms was seen, a slow disk may take longer
 
 
 def java() -> Path:
@@ -100,10 +102,17 @@ def living(pid_file: Path, *, marker: str) -> int | None:
 def _command_line(pid: int) -> str:
     """The command line of a process; empty when there is none or it is a zombie."""
     if Path("/proc/self/cmdline").exists():
+        deadline = time.monotonic() + _BECOMING_S
         try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="surrogateescape")
+            while not (line := Path(f"/proc/{pid}/cmdline").read_bytes()):
+                # The state stands behind the name, which is in brackets and may hold anything.
+                ended = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+                if ended or time.monotonic() > deadline:
+                    break
+                time.sleep(0.001)
         except OSError:
             return ""
+        return line.replace(b"\0", b" ").decode(errors="surrogateescape")
     ps = ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)]
     found = subprocess.run(ps, capture_output=True, text=True, check=False)
     return found.stdout

@@ -40,6 +40,18 @@ def test_a_started_process_is_found_by_its_pid_file_and_its_marker(tmp_path: Pat
     assert process.living(pid_file, marker=marker) is None
 
 
+def test_a_process_that_becomes_another_program_is_alive_all_the_while(tmp_path: Path) -> None:
+    pid_file, marker = tmp_path / "pid", str(tmp_path / "marker")
+    for _ in range(20):  # without the guard about one look in each of them finds nobody
+        process.start(pid_file, [sys.executable, "-c", SLEEPER, marker])
+        while not pid_file.exists():  # at once: it takes less than a millisecond
+            pass
+        seen = time.monotonic()
+        while time.monotonic() - seen < 0.01:
+            assert process.living(pid_file, marker=marker) is not None
+        process.stop(pid_file, marker=marker, timeout=10)
+
+
 def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     pid_file, marker = tmp_path / "pid", str(tmp_path / "marker")
     process.start(pid_file, [sys.executable, "-c", DEAF, marker])
