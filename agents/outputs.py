@@ -106,8 +106,8 @@ class Outputs:
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
             key = case_id.encode()
-            place = Partition(emit.topic, partition_for(key, counts[emit.topic]))
-            ids, records = ready.get(place) or ready.setdefault(place, ([], []))
+            place = (emit.topic, partition_for(key, counts[emit.topic]))  # a `Partition` each would be dear
+            ids, records = ready.get(place) or ready.setdefault(Partition(*place), ([], []))
             ids.append(emit.id)
             records.append(self._outgoing(key, case_id, emit))
         return ready

@@ -45,6 +45,8 @@ UNIT_S = 20.0  # a unit that hangs ends the process before the group's rebalance
 _SHARE_S = 5.0  # after so long a unit leaves the rest to the next: a backlog of any length is no unit that hangs
 MARKER_LIFE_US = 35 * 86_400_000_000  # longest input retention (30 days) and five for a redrive
 
+_NONE: Mapping[int, Decision] = {}
+
 Floor = Callable[[Sequence[Partition]], Awaitable[dict[Partition, int]]]
 
 
@@ -254,15 +256,16 @@ class Runner:
 
     async def _store(self, decisions: Mapping[int, Decision]) -> None:
         """Store decisions and start their outputs; the records of a batch that is too large are given back."""
-        sent = {case_id: entry.pending for found in self._sent.values() for case_id, entry in found.items()}
-        places = await self._settle()
+        sent = dict(self._sent)
+        places = await self._settle(decisions)
         batches: dict[int, list[Row]] = {}
         kept: dict[int, Decision] = {}
         sizes: list[tuple[int, int]] = []
         for number, decision in decisions.items():
+            before = sent.get(number, {})
             for case_id, entry in decision.changes.items():
-                if isinstance(entry, Stored) and (emits := sent.get(case_id)):
-                    cases.place(entry.case, len(emits), places)
+                if isinstance(entry, Stored) and case_id in before:
+                    cases.place(entry.case, len(before[case_id].pending), places)
             rows = self._rows(number, decision)
             if size_of(rows) > self._log.batch_bytes and self._markers.get(number):
                 await self._store_markers(number)
@@ -272,6 +275,8 @@ class Runner:
                 batches[number], kept[number] = rows, decision
             else:
                 self._shrink(number, decision)
+                for case_id in decision.changes.keys() & before.keys():
+                    self._shelves[number].acknowledge(case_id, before[case_id], places)
         await self._outputs.dead([letter for decision in kept.values() for letter in decision.dead])
         ready = await self._append(batches, _emits(decision.stored for decision in kept.values()))
         for number, decision in kept.items():
@@ -375,8 +380,11 @@ class Runner:
         await self._outputs.settle(settled)
         return places
 
-    async def _settle(self) -> Places:
-        """Wait for the outputs under way; then they are confirmed, and their closed cases shrink to markers."""
+    async def _settle(self, decisions: Mapping[int, Decision] = _NONE) -> Places:
+        """Wait for the outputs under way; then they are confirmed, and their closed cases shrink to markers.
+
+        Where the outputs of a case stand is not noted of a case that one of `decisions` replaces.
+        """
         if self._sending is None:
             return {}
         sending, self._sending = self._sending, None
@@ -384,8 +392,10 @@ class Runner:
         expires = to_us(self._clock.now()) + MARKER_LIFE_US
         for number, sent in self._sent.items():
             shelf = self._shelves[number]
+            replaced = decisions[number].changes if number in decisions else ()
             for case_id, entry in sent.items():
-                shelf.acknowledge(case_id, entry, places)
+                if case_id not in replaced:
+                    shelf.acknowledge(case_id, entry, places)
                 if entry.case.closed:
                     marker = Marker(entry.case.graph, tuple(cases.whole_applied(entry.case)), expires)
                     self._markers.setdefault(number, {})[case_id] = marker
