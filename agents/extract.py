@@ -1,4 +1,4 @@
-"""Writes, as Python source, the function that takes from an event the fields a process needs, as JSON values.
+"""Writes, as Python source, the function that takes from an event's fields those a process needs, as JSON values.
 
 Called once per topic a worker reads. The function knows from the contract what each value is, and asks none of them:
 for the wide event of the benchmarks that is a third of the time of asking. Times are RFC 3339 in UTC, dates ISO 8601,
@@ -9,20 +9,21 @@ may have and cases may not, found when the first event of a case carries it.
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from agents.graph import Graph, Json
 from schemas.catalogue import Catalogue
 from schemas.envelope import format_time
-from schemas.event import Event
 from schemas.shape import Choice, Group, Leaf, Many, Maybe, Money, Shape, Table, shape_of
 from schemas.source import Source
 
-Extract = Callable[[Event], dict[str, Json]]
+Extract = Callable[[Mapping[str, Any]], dict[str, Json]]
+"""From the fields of an event by name (`Codec.decode_fields`, or ``vars`` of its model)."""
 
 
 def extract(graphs: Sequence[Graph], topic: str, catalogue: Catalogue) -> Extract:
-    """The function that takes from an event the fields that any of the processes needs.
+    """The function that takes from an event's fields those that any of the processes needs.
 
     Args:
         graphs: the processes; several when old and new versions of one run side by side.
@@ -35,13 +36,15 @@ def extract(graphs: Sequence[Graph], topic: str, catalogue: Catalogue) -> Extrac
     needs = [graph.needs[topic] for graph in graphs if topic in graph.needs]
     if not needs:
         raise KeyError(topic)
-    shape = shape_of(catalogue.topic(topic).model)
+    shapes = {slot.name: slot.shape for slot in shape_of(catalogue.topic(topic).model).slots}
     source = _Taker()
     source.scope |= {"time": format_time, "base64": urlsafe_b64encode}
-    source.put("def take(event):", 0)
-    paths = sorted({path for fields in needs for path in fields})
-    taken = ", ".join(f"{path!r}: {source.taken(shape, 'event', path.split('.'))}" for path in paths)
-    source.put(f"return {{{taken}}}", 1)
+    source.put("def take(fields):", 0)
+    taken = []
+    for path in sorted({path for fields in needs for path in fields}):
+        name, *rest = path.split(".")
+        taken.append(f"{path!r}: {source.taken(shapes[name], f'fields[{name!r}]', rest)}")
+    source.put(f"return {{{', '.join(taken)}}}", 1)
     scope, _ = source.run(title=f"fields of {topic}")
     take: Extract = scope["take"]
     return take

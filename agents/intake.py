@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from agents.extract import Extract
@@ -104,10 +105,10 @@ class Intake:
         """The arrivals of records that are all good. Raises what the first fault is."""
         types = [self._types[record.topic] for record in records]
         envelopes = [self._envelope(record, known) for record, known in zip(records, types, strict=True)]
-        events = self._codec.decode_all(
+        fields = self._codec.decode_fields(
             [(record.value, known.model, record.headers) for record, known in zip(records, types, strict=True)]
         )
-        values = [self._extracts[record.topic](event) for record, event in zip(records, events, strict=True)]
+        values = [self._extracts[record.topic](one) for record, one in zip(records, fields, strict=True)]
         return [self._arrival(*one) for one in zip(records, envelopes, values, strict=True)]
 
     def _alone(self, record: Record) -> Read:
@@ -149,7 +150,7 @@ class Intake:
         case = envelope.correlationid or ""
         try:
             event = self._codec.decode(record.value or b"", known.model, record.headers)
-            values = self._extracts[record.topic](event)
+            values = self._extracts[record.topic](vars(event))
         except SchemaSideError as error:
             dead.append(Dead(record, "decode", type(error).__name__, Kind.INVALID))
             return None
@@ -175,13 +176,17 @@ class Intake:
         envelope = from_headers(record.headers)
         known.accept(envelope)
         case = envelope.correlationid or ""
-        key = case.encode()
-        if record.key != key:
+        if record.key != case.encode():
             raise EnvelopeRefused("ce_correlationid", "is missing or is not the record key")
-        names.case_id(case)  # the case log's own keys begin with `!`, which no case id may
-        if record.partition != partition_for(key, self._partitions):
+        if record.partition != _home(case, self._partitions):
             raise EnvelopeRefused("key", "belongs to another partition than the one it stands on")
         return envelope
+
+
+@lru_cache(maxsize=16_384)  # 3 MB; a case has several events, and its id is matched and hashed once
+def _home(case: str, partitions: int) -> int:
+    """The partition of a case's records. Raises NameRefused."""
+    return partition_for(names.case_id(case).encode(), partitions)  # keys with `!` are the case log's own: no case ids
 
 
 def _alarm(record: Record, value: Unreadable) -> None:

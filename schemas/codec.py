@@ -23,7 +23,7 @@ from schemas.catalogue import Catalogue
 from schemas.errors import EventRefused, Poison, SchemaRefused, UnknownType
 from schemas.event import Event
 from schemas.reader import compile_reader
-from schemas.validator import validator_of
+from schemas.validator import fields_validator_of, validator_of
 from schemas.writer import compile_writer
 
 MAX_VALUE = 256 * 1024  # bytes with frame; larger things travel by reference (research/trust.md section 4)
@@ -44,6 +44,7 @@ class _Plan:
     write: Callable[[Any], bytes]
     read: Callable[[bytes, int], dict[str, Any]]
     validator: SchemaValidator
+    judge: Callable[[dict[str, Any]], Mapping[str, Any]]
 
 
 class Codec:
@@ -136,10 +137,12 @@ class Codec:
         except _UNREADABLE as fault:
             raise Poison(f"{model.contract}: bytes end early or hold no such value ({type(fault).__name__})") from None
 
-    def decode_all(
+    def decode_fields(
         self, told: Sequence[tuple[bytes | None, type[Event], Iterable[tuple[str, bytes | None]]]]
-    ) -> list[Event]:
-        """Return the events in values; all are read, then all are validated, which takes less time than one by one.
+    ) -> list[Mapping[str, Any]]:
+        """Return the fields of the events in values, by name, of parts as their models.
+
+        All are read, then all are validated, which takes less time than one by one.
 
         Args:
             told: value, contract and headers of each, as `decode` takes them.
@@ -156,10 +159,10 @@ class Codec:
         if len(ours) == len(told):
             try:
                 found = [plan.read(value, _FRAME) for plan, value in ours]
-                return [plan.validator.validate_python(fields) for plan, fields in zip(plans, found, strict=True)]
+                return [plan.judge(fields) for plan, fields in zip(plans, found, strict=True)]
             except (ValidationError, Poison, *_UNREADABLE):
                 pass  # which of them, and why, is said below
-        return [self.decode(value, model, headers) for value, model, headers in told]
+        return [vars(self.decode(value, model, headers)) for value, model, headers in told]
 
     def _sized(self, value: bytes, model: type[Event]) -> bytes:
         if len(value) > MAX_VALUE:
@@ -210,6 +213,7 @@ class Codec:
             write=compile_writer(shape)[0],
             read=compile_reader(shape)[0],
             validator=validator_of(model),
+            judge=fields_validator_of(model),
         )
         return plan
 

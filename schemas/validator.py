@@ -9,6 +9,7 @@ model keeps all its rules.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic_core import SchemaValidator
@@ -30,6 +31,30 @@ def validator_of(model: type[Event]) -> SchemaValidator:
     if _changes_first(rules):
         return SchemaValidator(rules)
     return SchemaValidator(_without_the_reader_s(rules), _use_prebuilt=False)
+
+
+def fields_validator_of(model: type[Event]) -> Callable[[dict[str, Any]], Mapping[str, Any]]:
+    """The same judgement, of whoever needs the fields and no model: a third less time.
+
+    Args:
+        model: the contract; one that does more than hold its fields is made and taken apart again.
+
+    Returns:
+        A function from what `schemas.reader` makes to the fields by name; it raises pydantic's ValidationError.
+    """
+    rules: Any = model.__pydantic_core_schema__
+    inner = rules.get("schema", {})
+    if rules["type"] != "model" or inner.get("type") != "model-fields" or rules.get("post_init") or _changes_first(rules):
+        whole = validator_of(model).validate_python
+        return lambda fields: vars(whole(fields))
+    fields = {
+        name: {"type": "typed-dict-field", "schema": _without_the_reader_s(field["schema"])}
+        for name, field in inner["fields"].items()
+    }
+    config = rules["config"]
+    form = {"type": "typed-dict", "fields": fields, "config": config, "cls_name": model.__name__}
+    judged: Callable[[dict[str, Any]], Mapping[str, Any]] = SchemaValidator(form, _use_prebuilt=False).validate_python
+    return judged
 
 
 def _changes_first(rules: Any) -> bool:

@@ -102,7 +102,7 @@ def test_the_recorded_process_follows_a_case_to_its_last_event_and_tells_one_bre
         event = ActivityRecorded(run="r", activity=f"act {sequence}", sequence=sequence, last=last, deadline=deadline)
         day = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1_000_000)
         return Arrival(
-            "r:1", "replay.activity.recorded.v1", 0, sequence, f"{sequence:016x}", f"e{sequence}", day + at, take(event)
+            "r:1", "replay.activity.recorded.v1", 0, sequence, f"{sequence:016x}", f"e{sequence}", day + at, take(vars(event))
         )
 
     case, emits = machine.step(graph, None, recorded(1, -5, last=False))

@@ -217,10 +217,10 @@ def test_a_bug_about_one_record_leaves_those_read_with_it_alone() -> None:
     good = extract([GRAPH], NOTIFIED, CATALOGUE)
     records = [notified("birth-1"), notified("birth-2", stillborn=True), notified("birth-3")]
 
-    def wrong(event: Any) -> dict[str, Json]:
-        if event.stillborn:
+    def wrong(fields: Any) -> dict[str, Json]:
+        if fields["stillborn"]:
             raise KeyError("SYN-secret")
-        return good(event)
+        return good(fields)
 
     reading = Intake(GRAPH, catalogue=CATALOGUE, codec=CODEC, extracts={NOTIFIED: wrong}, partitions=PARTITIONS)
     found = [(one.case, one.error) if isinstance(one, Broken) else one for one in reading.read_all(records)]

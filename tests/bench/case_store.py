@@ -46,7 +46,7 @@ def _births() -> list[Case]:
     case: Case | None = None
     for place, (agency, event) in enumerate(_BIRTH):
         topic = event.topic(agency)
-        values = extract([graph], topic, catalogue)(event)
+        values = extract([graph], topic, catalogue)(vars(event))
         at = 1_772_600_767_000_000 + place * 1_000_000
         case, _ = step(graph, case, Arrival(_NAME, topic, 0, place, f"{place:016x}", f"e-{place}", at, values))
         if place + 1 in _STAGES:

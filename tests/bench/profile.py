@@ -109,7 +109,7 @@ def _watched(stages: Stages) -> Iterator[None]:
     undo = [
         stages.wrap(Intake, "_envelope", "envelope"),
         stages.wrap(intake, "fingerprint", "fingerprint"),
-        stages.wrap(Codec, "decode_all", "decode values"),
+        stages.wrap(Codec, "decode_fields", "decode values"),
         stages.wrap(Intake, "read_all", "intake, rest (extract, arrival)"),
         stages.wrap(machine, "step", "step"),
         stages.wrap(Outputs, "check", "check outputs"),

@@ -102,7 +102,7 @@ def _ways() -> dict[str, Callable[[], None]]:
     arrivals: list[Arrival] = []
     for place, (agency, event) in enumerate(_BIRTH):
         topic = event.topic(agency)
-        values = extract([graph], topic, catalogue)(event)
+        values = extract([graph], topic, catalogue)(vars(event))
         at = 1_772_600_767_000_000 + place * 1_000_000
         arrivals.append(Arrival("SYN-17", topic, 0, place, f"{place:016x}", f"e-{place}", at, values))
 
