@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from agents import case as cases
 from agents import case_bytes
@@ -160,7 +160,8 @@ def unpack(value: bytes, chapters: Sequence[bytes] | None = ()) -> Stored | Mark
         emits = _PENDING.decode(value[start + length :])
     except (*_UNREADABLE, struct.error):
         raise _unreadable(value) from None
-    return Stored(case, tuple(Emit(*fields) for fields in emits))
+    data = [Raw(msgspec.json.encode(emit[4])) for emit in emits]  # strictly read, and kept as bytes
+    return Stored(case, tuple(Emit(*emit[:4], raw, *emit[5:]) for emit, raw in zip(emits, data, strict=True)))
 
 
 def at_rest(marker: Marker, value: bytes) -> bytes:

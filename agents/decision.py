@@ -13,7 +13,7 @@ from typing import NamedTuple
 from agents.case_log import Stored
 from agents.graph import Graph
 from agents.intake import Dead, Intake
-from agents.outputs import Outputs
+from agents.outputs import Outputs, Said
 from agents.parked import TIMER, Waiting
 from agents.shelf import Entry
 from bus.errors import BusError
@@ -99,3 +99,17 @@ class Rules:
     intake: Intake
     outputs: Outputs
     too_large: dict[Place, int] = field(default_factory=dict)
+
+
+def said(stored: Mapping[int, Mapping[str, Stored]]) -> list[Said]:
+    """What cases put out, in order.
+
+    Args:
+        stored: cases with their outputs, by case partition and case id.
+    """
+    return [
+        (number, case_id, emit)
+        for number, entries in stored.items()
+        for case_id, entry in entries.items()
+        for emit in entry.pending
+    ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from agents.extract import Extract
@@ -24,6 +23,7 @@ from schemas.envelope import Envelope, fingerprint, from_headers, to_us
 from schemas.errors import EnvelopeRefused, SchemaSideError
 
 _log = logging.getLogger(__name__)
+_MOST_HOMES = 16_384  # 3 MB
 
 
 class Dead(NamedTuple):
@@ -85,6 +85,7 @@ class Intake:
         self._types = {topic: catalogue.topic(topic) for topic in graph.listens}
         self._extracts = extracts
         self._prefix = prefix.encode()
+        self._homes: dict[str, int] = {}
 
     def read_all(self, records: Sequence[Record]) -> list[Read]:
         """What each record comes to.
@@ -178,15 +179,18 @@ class Intake:
         case = envelope.correlationid or ""
         if record.key != case.encode():
             raise EnvelopeRefused("ce_correlationid", "is missing or is not the record key")
-        if record.partition != _home(case, self._partitions):
+        home = self._homes.get(case)  # not `lru_cache`: its order of use costs more than the look
+        if record.partition != (self._home(case) if home is None else home):
             raise EnvelopeRefused("key", "belongs to another partition than the one it stands on")
         return envelope
 
-
-@lru_cache(maxsize=16_384)  # 3 MB; a case has several events, and its id is matched and hashed once
-def _home(case: str, partitions: int) -> int:
-    """The partition of a case's records. Raises NameRefused."""
-    return partition_for(names.case_id(case).encode(), partitions)  # keys with `!` are the case log's own: no case ids
+    def _home(self, case: str) -> int:
+        """The partition of a case's records, kept: a case has several events. Raises NameRefused."""
+        names.case_id(case)  # the case log's own keys begin with `!`, which no case id may
+        if len(self._homes) >= _MOST_HOMES:
+            self._homes.clear()
+        home = self._homes[case] = partition_for(case.encode(), self._partitions)
+        return home
 
 
 def _alarm(record: Record, value: Unreadable) -> None:

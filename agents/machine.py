@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
+from msgspec.json import encode
 
 from agents.case import EARLY_LIMIT, Active, Case, Early, Mark, copy, forget, take_early
 from agents.graph import (
@@ -66,7 +67,7 @@ class Emit(Struct, frozen=True, array_like=True, gc=False):
     Args:
         id: 32 hex characters, the same whenever the case is stepped again.
         topic: where it goes. step: the step that emits it. agency: the topic's owner.
-        data: its fields as JSON values.
+        data: its fields, one JSON object: as bytes they are made once, and one thing to keep until they are sent.
         at: the time of the transition, microseconds since 1970.
         caused_by: id of the event that led to it, None when a timer did.
     """
@@ -75,7 +76,7 @@ class Emit(Struct, frozen=True, array_like=True, gc=False):
     topic: str
     step: str
     agency: str
-    data: dict[str, Json]
+    data: Raw
     at: int
     caused_by: str | None
 
@@ -359,7 +360,8 @@ class _Draft:
         case = self.case
         digest = sha256(f"{case.id}\0{case.transitions}\0{self.ordinal}".encode()).hexdigest()
         self.ordinal += 1
-        self.out.append(Emit(digest[:32], node.topic, node.step, node.agency, node.fill(values), self.now, self.cause))
+        data = Raw(encode(node.fill(values)))
+        self.out.append(Emit(digest[:32], node.topic, node.step, node.agency, data, self.now, self.cause))
         todo.append(node.next)
 
     def end(self, node: End, _: Values, todo: list[int]) -> None:

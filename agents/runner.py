@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
@@ -22,12 +22,11 @@ from agents import pace, trace
 from agents import shelf as shelves
 from agents.case_log import CaseLog, Marker, Row, Stored, positions_row, size_of
 from agents.decide import Decider, idle
-from agents.decision import Decision, Rules
+from agents.decision import Decision, Rules, said
 from agents.decision import place as place_of
 from agents.graph import Graph
 from agents.intake import Intake
-from agents.machine import Emit
-from agents.outputs import Outputs, Places, Ready
+from agents.outputs import Outputs, Places, Ready, Said
 from agents.parked import GRACE_MS, TIMER
 from agents.shelf import Entry, Shelf
 from agents.unit import Fetched, Lane, Merge
@@ -44,8 +43,6 @@ QUIET_US = 1_000_000
 UNIT_S = 20.0  # a unit that hangs ends the process before the group's rebalance timeout of 30 s does worse (F20)
 _SHARE_S = 5.0  # after so long a unit leaves the rest to the next: a backlog of any length is no unit that hangs
 MARKER_LIFE_US = 35 * 86_400_000_000  # longest input retention (30 days) and five for a redrive
-
-_NONE: Mapping[int, Decision] = {}
 
 Floor = Callable[[Sequence[Partition]], Awaitable[dict[Partition, int]]]
 
@@ -133,7 +130,7 @@ class Runner:
         self._covered = dict(seeks)
         self._confirmed = dict(seeks)
         self._stored_at = to_us(self._clock.now())
-        await self._start_sending(await self._outputs.prepare(_emits(self._sent.values())))
+        await self._start_sending(await self._outputs.prepare(said(self._sent)))
         return seeks
 
     async def _recovered(
@@ -182,7 +179,7 @@ class Runner:
                 raise
 
     async def _release(self) -> None:
-        await self._settle()
+        await self._settle({})
         self._drop()
 
     def _drop(self) -> None:
@@ -241,7 +238,7 @@ class Runner:
     async def finish(self) -> None:
         """Wait for the outputs under way and note them as confirmed, so a clean restart repeats nothing."""
         async with self._whole():
-            await self._settle()
+            await self._settle({})
             if self._shelves:
                 await self._confirm()
 
@@ -278,7 +275,7 @@ class Runner:
                 for case_id in decision.changes.keys() & before.keys():
                     self._shelves[number].acknowledge(case_id, before[case_id], places)
         await self._outputs.dead([letter for decision in kept.values() for letter in decision.dead])
-        ready = await self._append(batches, _emits(decision.stored for decision in kept.values()))
+        ready = await self._append(batches, said({number: decision.stored for number, decision in kept.items()}))
         for number, decision in kept.items():
             self._install(number, decision, batches[number])
         await self._start_sending(ready)
@@ -286,7 +283,7 @@ class Runner:
         if len(kept) == len(decisions):
             self._rules.too_large.clear()
 
-    async def _append(self, batches: Mapping[int, Sequence[Row]], emits: Sequence[tuple[str, Emit]]) -> Ready:
+    async def _append(self, batches: Mapping[int, Sequence[Row]], emits: Sequence[Said]) -> Ready:
         """Append the batches; meanwhile, build what may leave once they are stored."""
         appending = asyncio.create_task(self._log.append(batches))
         try:
@@ -380,11 +377,8 @@ class Runner:
         await self._outputs.settle(settled)
         return places
 
-    async def _settle(self, decisions: Mapping[int, Decision] = _NONE) -> Places:
-        """Wait for the outputs under way; then they are confirmed, and their closed cases shrink to markers.
-
-        Where the outputs of a case stand is not noted of a case that one of `decisions` replaces.
-        """
+    async def _settle(self, decisions: Mapping[int, Decision]) -> Places:
+        """Wait for the outputs under way; note them, but of cases that `decisions` replace; closed ones shrink."""
         if self._sending is None:
             return {}
         sending, self._sending = self._sending, None
@@ -406,7 +400,7 @@ class Runner:
 
     async def _rest(self) -> None:
         """Nothing to decide: confirm what was sent, once it has been quiet for a while."""
-        await self._settle()
+        await self._settle({})
         for number, lane in self._merge.lanes.items():
             self._confirmed.update({Partition(topic, number): offset for topic, offset in lane.positions.items()})
         if self._stored_at and to_us(self._clock.now()) - self._stored_at > QUIET_US:
@@ -424,7 +418,3 @@ class Runner:
             self._install(number, decision, batches[number])
         self._sent.clear()
         self._stored_at = 0
-
-
-def _emits(sent: Iterable[Mapping[str, Stored]]) -> list[tuple[str, Emit]]:
-    return [(case_id, emit) for entries in sent for case_id, entry in entries.items() for emit in entry.pending]

@@ -44,7 +44,12 @@ def fields_validator_of(model: type[Event]) -> Callable[[dict[str, Any]], Mappin
     """
     rules: Any = model.__pydantic_core_schema__
     inner = rules.get("schema", {})
-    if rules["type"] != "model" or inner.get("type") != "model-fields" or rules.get("post_init") or _changes_first(rules):
+    if (
+        rules["type"] != "model"
+        or inner.get("type") != "model-fields"
+        or rules.get("post_init")
+        or _changes_first(rules)
+    ):
         whole = validator_of(model).validate_python
         return lambda fields: vars(whole(fields))
     fields = {

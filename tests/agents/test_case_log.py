@@ -8,6 +8,8 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
+from msgspec.json import encode
 
 from agents import case_log
 from agents.case import Case, next_due
@@ -17,7 +19,7 @@ from agents.machine import Emit
 from bus.errors import Fenced
 from tests.agents.test_case_bytes import CASES, FIELDS, INTS, TEXT
 
-EMITS = st.builds(Emit, TEXT, TEXT, TEXT, TEXT, FIELDS, INTS, st.none() | TEXT)
+EMITS = st.builds(Emit, TEXT, TEXT, TEXT, TEXT, FIELDS.map(encode).map(Raw), INTS, st.none() | TEXT)
 STORED = st.builds(Stored, CASES, st.lists(EMITS, max_size=3).map(tuple))
 MARKERS = st.builds(Marker, TEXT, st.lists(TEXT, max_size=3).map(tuple), st.integers(0, 2**62))
 POSITIONS = st.builds(
@@ -113,7 +115,7 @@ def test_a_kind_of_record_nobody_writes_is_damaged() -> None:
 
 
 def test_what_is_said_of_a_damaged_record_does_not_quote_it() -> None:
-    raw = case_log.pack(Stored(Case("c", "g", 0), (Emit("i", "t", "s", "a", {"name": "SYN-Leyla"}, 0, None),)))
+    raw = case_log.pack(Stored(Case("c", "g", 0), (Emit("i", "t", "s", "a", Raw(b'{"name":"SYN-Leyla"}'), 0, None),)))
     for damaged in (raw[:-2], raw.replace(b'"t"', b"123"), raw.replace(b'"c"', b"777")):
         with pytest.raises(Damaged) as caught:
             case_log.unpack(damaged)

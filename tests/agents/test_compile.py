@@ -102,11 +102,18 @@ def test_the_recorded_process_follows_a_case_to_its_last_event_and_tells_one_bre
         event = ActivityRecorded(run="r", activity=f"act {sequence}", sequence=sequence, last=last, deadline=deadline)
         day = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp() * 1_000_000)
         return Arrival(
-            "r:1", "replay.activity.recorded.v1", 0, sequence, f"{sequence:016x}", f"e{sequence}", day + at, take(vars(event))
+            "r:1",
+            "replay.activity.recorded.v1",
+            0,
+            sequence,
+            f"{sequence:016x}",
+            f"e{sequence}",
+            day + at,
+            take(vars(event)),
         )
 
     case, emits = machine.step(graph, None, recorded(1, -5, last=False))
-    assert emits[0].data == {"run": "r", "activity": "act 1", "sequence": 1, "last": False}
+    assert json.loads(bytes(emits[0].data)) == {"run": "r", "activity": "act 1", "sequence": 1, "last": False}
     case, emits = machine.step(graph, case, recorded(2, 0, last=False))
     assert [e.topic for e in emits] == ["replay.activity.followed.v1"]
     case, emits = machine.step(graph, case, recorded(3, 1, last=False))
@@ -132,7 +139,7 @@ def test_the_birth_process_carries_a_live_birth_and_closes_a_stillbirth() -> Non
     still, _ = machine.step(graph, case, _birth("birth.registered", "justice", 2, **{**registered, "stillbirth": True}))
     assert still.outcome == "stillbirth"
     case, emits = machine.step(graph, case, _birth("birth.registered", "justice", 2, **registered))
-    request = standard().topic(emits[0].topic).model.model_validate_json(json.dumps(emits[0].data))
+    request = standard().topic(emits[0].topic).model.model_validate_json(bytes(emits[0].data))
     assert request.model_dump()["subject"] == "AZE1234"
     assert set(case.active) == {"id_entry", "assigned"}
     case, _ = machine.step(graph, case, _birth("benefit.assigned", "social-fund", 3))

@@ -390,7 +390,7 @@ async def test_outputs_are_checked_all_at_once_and_one_by_one_only_where_one_can
     check, refused = Outputs.check, list[int]()
 
     def refusing(self: Outputs, emits: Sequence[Emit]) -> None:
-        if any(emit.topic == REQUEST and "birth-2" in str(emit.data) for emit in emits):
+        if any(emit.topic == REQUEST and b"birth-2" in bytes(emit.data) for emit in emits):
             refused.append(len(emits))
             raise Refused("made to be refused", field="made.up")
         check(self, emits)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.json import decode
+
 from agents import machine
 from agents.case import Case
 from agents.case_bytes import from_bytes, to_bytes
@@ -53,7 +55,7 @@ def test_the_deadline_of_the_case_keeps_what_it_says_until_it_has_passed() -> No
     case, _ = machine.step(graph, None, arrival("a", 1, text="nobody reads it"))
     assert case.values == {"opened": {"number": 0}}
     case, out = machine.step(graph, case, arrival("b", 4_000))
-    assert [emit.data for emit in out] == [{"number": 0}]
+    assert [decode(emit.data) for emit in out] == [{"number": 0}]
     assert case.values == {}
 
 
@@ -63,7 +65,7 @@ def test_a_timer_forgets_as_an_event_does() -> None:
     case, _ = machine.step(graph, None, arrival("a", 1))
     assert case.values == {"opened": {"number": 0}}
     case, out = machine.due(graph, case, arrival("b", 4_000).at)
-    assert [emit.data for emit in out] == [{"number": 0}]
+    assert [decode(emit.data) for emit in out] == [{"number": 0}]
     assert case.values == {}
 
 

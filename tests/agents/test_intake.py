@@ -228,6 +228,15 @@ def test_a_bug_about_one_record_leaves_those_read_with_it_alone() -> None:
     assert found[1] == ("birth-2", "KeyError")
 
 
+def test_more_cases_than_are_kept_in_mind_are_each_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.intake._MOST_HOMES", 2)
+    reading = intake()
+    records = [notified(f"birth-{number}") for number in range(7)]
+    for _ in range(2):
+        assert [type(one) for one in reading.read_all(records)] == [Arrival] * 7
+    assert len(reading._homes) <= 2
+
+
 def test_good_records_are_each_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Intake, "read", None)
     assert [type(one) for one in intake().read_all(SEVERAL)] == [Arrival] * 4

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.json import decode
 
 from agents import machine
 from agents.case import EARLY_LIMIT, Case, next_due
@@ -35,7 +36,7 @@ def test_an_event_opens_a_case_and_the_next_one_ends_it() -> None:
     case, emits = walk(graph, arrival("a", 1), arrival("b", 2))
     assert case.outcome == "completed"
     assert case.values == {}
-    assert [(e.topic, e.step, e.agency, e.data, e.at, e.caused_by) for e in emits] == [
+    assert [(e.topic, e.step, e.agency, decode(e.data), e.at, e.caused_by) for e in emits] == [
         (ANSWER, "tell", "z", {"number": 0}, 2 * SECOND, "b-2")
     ]
     assert [(m.step, m.topic, m.offset) for m in case.trail] == [("opened", thing("a"), 1), ("got", thing("b"), 2)]
@@ -144,7 +145,7 @@ def test_a_passed_deadline_is_told_once_with_its_facts_and_the_step_goes_on_wait
     graph = compiled([{"got": listen("b", **LATE)}, END])
     case, _ = walk(graph, arrival("a", 10))
     late, emits = machine.due(graph, case, 5000 * SECOND)
-    assert [(e.data, e.at, e.caused_by, e.step) for e in emits] == [
+    assert [(decode(e.data), e.at, e.caused_by, e.step) for e in emits] == [
         (
             {"process": "p", "step": "got", "owner": "b", "due": "1970-01-01T01:00:10.000000Z"},
             3610 * SECOND,
@@ -172,7 +173,7 @@ def test_a_deadline_of_the_case_that_is_past_when_it_opens_fires_at_once_even_if
     graph = compiled([END], **WHOLE)
     case, emits = walk(graph, arrival("a", 10, when="1970-01-01T00:00:09.999999Z"))
     assert case.outcome == "completed"
-    assert [(e.topic, e.data["step"], e.at) for e in emits] == [(MISSED, "case", 10 * SECOND)]
+    assert [(e.topic, decode(e.data)["step"], e.at) for e in emits] == [(MISSED, "case", 10 * SECOND)]
     assert walk(graph, arrival("a", 10, when="1970-01-01T00:00:10Z"))[1] == []
     assert walk(graph, arrival("a", 10, when=None))[1] == []
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
+from msgspec import Raw, structs
+from msgspec.json import encode
 
 from agents import case_bytes
 from agents.case import Case
@@ -68,12 +69,14 @@ def outputs(cluster: MemoryCluster) -> Outputs:
 
 
 async def send(it: Outputs, emits: Sequence[tuple[str, Emit]]) -> Places:
-    return await it.send(await it.prepare(emits))
+    return await it.send(
+        await it.prepare([(partition_for(case.encode(), PARTITIONS), case, emit) for case, emit in emits])
+    )
 
 
 def missed(number: int, **data: Any) -> Emit:
     fields = {"process": "birth", "step": f"s{number}", "owner": "justice", "due": "2026-01-05T08:00:00Z", **data}
-    return Emit(f"{number:032x}", MISSED, f"s{number}", "bus", fields, to_us(START), "cause-1")
+    return Emit(f"{number:032x}", MISSED, f"s{number}", "bus", Raw(encode(fields)), to_us(START), "cause-1")
 
 
 def stored(cluster: MemoryCluster, topic: str) -> list[Record]:
@@ -103,6 +106,14 @@ def test_the_order_of_a_case_is_kept_on_its_topic_and_each_place_is_right(told: 
         steps = [decoded(r).step for r in records if r.key == case.encode()]
         assert steps == [emit.step for c, emit in emits if c == case]
     assert places == {from_headers(r.headers).id: (r.partition, r.offset) for r in records}
+
+
+async def test_on_a_topic_of_another_width_a_case_stands_where_its_key_belongs() -> None:
+    cluster = memory_cluster(MISSED, partitions=PARTITIONS + 3)
+    places = await send(outputs(cluster), [(f"birth-{number}", missed(number)) for number in range(20)])
+    homes = [partition_for(b"birth-%d" % number, PARTITIONS + 3) for number in range(20)]
+    assert [places[f"{number:032x}"][0] for number in range(20)] == homes
+    assert max(homes) >= PARTITIONS
 
 
 async def test_nothing_to_send_is_nothing_sent(cluster: MemoryCluster) -> None:
@@ -208,12 +219,8 @@ async def test_partitions_are_sent_side_by_side_not_one_after_the_other(cluster:
 
 
 async def test_the_event_s_agency_is_the_topic_s_owner(cluster: MemoryCluster) -> None:
-    asked = structs.replace(
-        missed(3),
-        topic=REQUEST,
-        agency="portal",
-        data={"request_id": "R-1", "kind": "birth_benefit", "subject": "SYN-P-1", "applicant": "SYN-mother"},
-    )
+    fields = {"request_id": "R-1", "kind": "birth_benefit", "subject": "SYN-P-1", "applicant": "SYN-mother"}
+    asked = structs.replace(missed(3), topic=REQUEST, agency="portal", data=Raw(encode(fields)))
     await send(outputs(cluster), [("birth-1", asked)])
     (record,) = stored(cluster, REQUEST)
     assert from_headers(record.headers).agency == "portal"
@@ -231,7 +238,7 @@ async def test_a_letter_that_came_back_says_how_often(cluster: MemoryCluster) ->
 async def test_an_event_too_large_for_any_batch_is_refused_while_its_cause_can_still_be_parked(
     cluster: MemoryCluster,
 ) -> None:
-    huge = structs.replace(missed(1), data={**missed(1).data, "step": "x" * 1_100_000})
+    huge = missed(1, step="x" * 1_100_000)
     with pytest.raises(Refused) as refused:
         outputs(cluster).check([missed(2), huge])
     assert refused.value.field

@@ -11,8 +11,7 @@ import pytest
 from agents import compile as compiler
 from agents.decide import Decider
 from agents.decision import Decision
-from agents.machine import Emit
-from agents.outputs import Outputs, Ready
+from agents.outputs import Outputs, Ready, Said
 from agents.worker import PROCESSES
 from bus.errors import Fenced
 from bus.message import Outgoing, Partition
@@ -35,7 +34,7 @@ async def test_outputs_are_built_while_the_decision_behind_them_is_being_stored(
     built = asyncio.Event()
     prepare, append = Outputs.prepare, worker.log.append
 
-    async def noted(self: Outputs, emits: Sequence[tuple[str, Emit]]) -> Ready:
+    async def noted(self: Outputs, emits: Sequence[Said]) -> Ready:
         ready = await prepare(self, emits)
         built.set()
         return ready

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from msgspec import structs
+from msgspec import Raw, structs
 
 from agents import case_bytes, case_log
 from agents.case_bytes import Damaged
@@ -179,7 +179,7 @@ async def test_outputs_that_nobody_had_sent_are_sent_by_the_next_owner(positions
     shelf = recover((n, k, v) for n, (k, v) in enumerate(rows))
     entry = shelf.get("o-1")
     assert isinstance(entry, Stored)
-    output = Emit("id-1", REQUEST, "ask", "portal", {}, 1, None)
+    output = Emit("id-1", REQUEST, "ask", "portal", Raw(b"{}"), 1, None)
     rows.append((b"o-1", case_log.pack(structs.replace(entry, pending=(output,)))))
     end = case_log.pack_positions(Positions(shelf.positions, 1))
     rows.append((case_log.POSITIONS, b"{}" if positions_too else end))

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
+from msgspec.json import decode
 
 from agents import case_log
 from agents import compile as compiler
 from agents.case_log import Marker, Stored
+from agents.decision import Decision
 from agents.machine import Emit
 from agents.outputs import Outputs
 from agents.worker import PROCESSES
@@ -141,6 +143,41 @@ async def test_a_batch_too_large_is_split_and_nothing_is_lost(world: World) -> N
     assert len(open_cases(world)) == 60
     for number, rows in world.rows.items():
         assert sum(1 for key, _ in rows if key == case_log.POSITIONS) > 2, number
+
+
+async def test_where_an_output_stands_is_noted_also_when_what_followed_at_once_was_too_large(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = partition_for(b"birth-1", PARTITIONS)
+    names = [f"birth-{number}" for number in range(1, 40) if partition_for(b"birth-%d" % number, PARTITIONS) == home]
+    for name in names[:6]:
+        births.notify(world, name)
+    worker = world.worker()
+    await worker.step()
+    births.register(world, "birth-1")
+    world.clock.advance(seconds=1)
+    births.identify(world, "birth-1")
+    for name in names[1:6]:
+        births.register(world, name)
+    runner, decide = worker.runner, worker.runner._decide
+    runner._limit = 1  # its request is under way while what follows is decided
+
+    def decided() -> dict[int, Decision]:
+        found = decide()
+        worker.log.batch_bytes = 2_500 if runner._sent.get(home) else 900_000  # the first is smaller than six cases
+        return found
+
+    monkeypatch.setattr(runner, "_decide", decided)
+    await worker.step()
+    await worker.step()
+    entry = open_cases(world)["birth-1"]
+    assert isinstance(entry, Stored)
+    assert [(mark.topic == REQUEST, mark.offset >= 0) for mark in entry.case.trail] == [
+        (False, True),
+        (False, True),
+        (True, True),
+        (False, True),
+    ]
 
 
 async def test_deadlines_that_fall_due_all_at_once_are_split_over_batches_too(world: World) -> None:
@@ -276,7 +313,7 @@ async def test_a_timer_whose_output_is_refused_neither_stops_the_worker_nor_the_
     check = Outputs.check
 
     def refusing(self: Outputs, emits: Sequence[Emit]) -> None:
-        missed = [emit.id for emit in emits if emit.topic == MISSED and emit.data["step"] == "registered"]
+        missed = [emit.id for emit in emits if emit.topic == MISSED and decode(emit.data)["step"] == "registered"]
         first.extend(missed[: not first])
         if set(first) & set(missed):
             raise Refused("made to be refused", field="due")

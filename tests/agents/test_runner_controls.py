@@ -33,8 +33,8 @@ class SendsFirst(Runner):
     """Outputs leave before the decision behind them is durable."""
 
     async def _store(self, decisions: Mapping[int, Decision]) -> None:
-        entries = [e for decision in decisions.values() for e in decision.changes.items()]
-        emits = [(c, emit) for c, e in entries if isinstance(e, Stored) for emit in e.pending]
+        entries = [(n, *e) for n, decision in decisions.items() for e in decision.changes.items()]
+        emits = [(n, c, emit) for n, c, e in entries if isinstance(e, Stored) for emit in e.pending]
         await self._outputs.send(await self._outputs.prepare(emits))
         await super()._store(decisions)
 

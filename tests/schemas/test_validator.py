@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Self
 
 import pytest
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from schemas import validator
 from schemas.catalogue import Catalogue, standard
@@ -15,7 +15,7 @@ from schemas.codec import Codec
 from schemas.errors import Poison
 from schemas.event import Event, PersonalData
 from schemas.fields import Amount, Moment
-from schemas.validator import validator_of
+from schemas.validator import fields_validator_of, validator_of
 from tests.schemas.samples import EVENTS
 
 _BAKU = timezone(timedelta(hours=4))
@@ -46,6 +46,49 @@ class Hundredfold(Event, contract="sample.hundredfold", agencies=("lab",), perso
 
     fee: Annotated[Amount, BeforeValidator(lambda value: value * 100)]
     """How much."""
+
+
+class Paired(Event, contract="sample.paired", agencies=("lab",), personal_data=PersonalData.NONE):
+    """A contract with a rule about two fields together."""
+
+    least: int
+    """The smaller."""
+
+    most: int
+    """The larger."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.least > self.most:
+            raise ValueError("least is above most")
+        return self
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_fields_judged_without_a_model_are_those_of_the_model(event: Event) -> None:
+    values = {name: getattr(event, name) for name in type(event).model_fields}
+    assert fields_validator_of(type(event))(values) == vars(event)
+
+
+@pytest.mark.parametrize("fee", ["10000000000.00", "-0.01"], ids=["too many digits", "below its limit"])
+def test_a_field_outside_its_rules_is_refused_without_a_model_too(fee: str) -> None:
+    codec, wide = Codec(Catalogue([Fee])), Codec(Catalogue([Wider]))
+    body = wide.encode(Wider(fee=Decimal(fee), at=datetime(2026, 1, 1, tzinfo=UTC)))[5:]
+    with pytest.raises(Poison):
+        codec.decode_fields([(b"\x00" + codec.schema_id(Fee).to_bytes(4, "big") + body, Fee, ())])
+
+
+def test_a_rule_about_several_fields_is_kept_without_a_model_too() -> None:
+    judged = fields_validator_of(Paired)
+    assert judged({"least": 1, "most": 2}) == {"least": 1, "most": 2}
+    with pytest.raises(ValidationError, match="least is above most"):
+        judged({"least": 2, "most": 1})
+
+
+def test_fields_that_a_model_changes_first_are_judged_by_all_its_rules() -> None:
+    assert fields_validator_of(Hundredfold)({"fee": Decimal("1.00")}) == {"fee": Decimal("100.00")}
+    with pytest.raises(ValidationError, match="10 digits before"):
+        fields_validator_of(Hundredfold)({"fee": Decimal("9999999999.00")})
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
