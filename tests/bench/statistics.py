@@ -1,7 +1,8 @@
 """What a benchmark says about its rounds: medians with spread, percentiles, rates from append times, ratios.
 
 Called by every scenario of `tests.bench`; pure, and tested, since a wrong figure looks as good as a right one. The
-trap it avoids: a rate over the whole time from start would measure how long a process takes to start.
+trap it avoids: a rate over the whole time from start would measure how long a process takes to start, a rate from the
+first answer on how much was done by then.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from statistics import median
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
+_STARTING = 5  # one in so many is of the beginning
 
 
 class Void(Exception):
@@ -54,14 +56,17 @@ def percentile(values: Sequence[float], percent: float) -> float:
 def rate(stamps_ms: Sequence[int]) -> float:
     """Events per second from the append times (ms) of what a process put out.
 
-    What carries the first stamp is not counted: the work behind it began before the first stamp.
+    The first fifth of it, in time order, is not counted, nor is its time: what is put out at once in the beginning was
+    worked for before the first stamp (our worker's first unit: a tenth of a run, within 5 ms), and others are slow to
+    begin with. Counted from the first stamp on, our worker was 1.17 times as fast as Quix Streams, 1.04 times without
+    the first fifth (6 rounds).
 
     Raises:
-        Void: when everything carries one stamp.
+        Void: when everything else carries one stamp.
     """
     if not stamps_ms:
         raise Void("nothing was put out")
-    first, last = min(stamps_ms), max(stamps_ms)
+    first, last = sorted(stamps_ms)[len(stamps_ms) // _STARTING], max(stamps_ms)
     if first == last:
         raise Void("all of it was put out in one millisecond: take more events")
     return sum(stamp > first for stamp in stamps_ms) / ((last - first) / 1000)

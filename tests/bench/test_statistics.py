@@ -35,6 +35,16 @@ def test_a_rate_leaves_out_what_was_done_before_the_first_stamp() -> None:
     assert rate([1000] * 500 + [1500] * 100 + [2000] * 100) == 200.0
 
 
+def test_a_burst_in_the_beginning_is_not_taken_for_speed() -> None:
+    burst, steady = [0] * 500 + [1] * 500, list(range(2, 4_002))
+    assert rate(burst + steady) == 1_000.0
+    assert rate((burst + steady)[::-1]) == 1_000.0
+
+
+def test_a_slow_beginning_is_not_held_against_a_side() -> None:
+    assert rate([0, *range(3_000, 4_000)]) == 1_000.0
+
+
 def test_a_rate_needs_two_stamps() -> None:
     with pytest.raises(Void):
         rate([1000, 1000])
