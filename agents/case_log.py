@@ -160,8 +160,11 @@ def unpack(value: bytes, chapters: Sequence[bytes] | None = ()) -> Stored | Mark
         emits = _PENDING.decode(value[start + length :])
     except (*_UNREADABLE, struct.error):
         raise _unreadable(value) from None
-    data = [Raw(msgspec.json.encode(emit[4])) for emit in emits]  # strictly read, and kept as bytes
-    return Stored(case, tuple(Emit(*emit[:4], raw, *emit[5:]) for emit, raw in zip(emits, data, strict=True)))
+    pending = tuple(
+        Emit(event_id, topic, step, agency, Raw(msgspec.json.encode(data)), at, cause)  # read strictly, kept as bytes
+        for event_id, topic, step, agency, data, at, cause in emits
+    )
+    return Stored(case, pending)
 
 
 def at_rest(marker: Marker, value: bytes) -> bytes:

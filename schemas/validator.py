@@ -48,6 +48,7 @@ def fields_validator_of(model: type[Event]) -> Callable[[dict[str, Any]], Mappin
         rules["type"] != "model"
         or inner.get("type") != "model-fields"
         or rules.get("post_init")
+        or rules["custom_init"]
         or _changes_first(rules)
     ):
         whole = validator_of(model).validate_python
@@ -56,8 +57,7 @@ def fields_validator_of(model: type[Event]) -> Callable[[dict[str, Any]], Mappin
         name: {"type": "typed-dict-field", "schema": _without_the_reader_s(field["schema"])}
         for name, field in inner["fields"].items()
     }
-    config = rules["config"]
-    form = {"type": "typed-dict", "fields": fields, "config": config, "cls_name": model.__name__}
+    form = {"type": "typed-dict", "fields": fields, "config": rules["config"], "cls_name": model.__name__}
     judged: Callable[[dict[str, Any]], Mapping[str, Any]] = SchemaValidator(form, _use_prebuilt=False).validate_python
     return judged
 

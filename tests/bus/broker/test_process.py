@@ -69,7 +69,7 @@ def test_a_stale_pid_never_stops_a_stranger(tmp_path: Path) -> None:
         stranger.kill()
 
 
-def test_a_zombie_is_not_alive(tmp_path: Path) -> None:
+def test_a_zombie_is_not_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     marker = str(tmp_path / "marker")
     child = subprocess.Popen([sys.executable, "-c", SLEEPER, marker])
     pid_file = tmp_path / "pid"
@@ -77,7 +77,20 @@ def test_a_zombie_is_not_alive(tmp_path: Path) -> None:
     until(lambda: process.living(pid_file, marker=marker))
     os.kill(child.pid, signal.SIGKILL)
     until(lambda: process.living(pid_file, marker=marker) is None)  # nobody has waited for it
+    monkeypatch.setattr("time.sleep", None)
+    assert process.living(pid_file, marker=marker) is None  # at once: it will not become anything
     child.wait()
+
+
+def test_a_process_that_shows_no_command_line_for_long_is_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of the kernel, whose number may be one that a broker had."""
+    shown = {"cmdline": b"", "stat": b"17 (odd) name) S 2 0 0"}
+    monkeypatch.setattr(Path, "read_bytes", lambda path: shown[path.name])
+    monkeypatch.setattr(process, "_BECOMING_S", 0.0)
+    (tmp_path / "pid").write_text("17")
+    assert process.living(tmp_path / "pid", marker="python") is None
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "0", "1", "99999999999999999999"])
