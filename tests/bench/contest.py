@@ -57,7 +57,7 @@ class Figure:
     """One run of one side.
 
     Args:
-        per_second: of the follow-ups but the first fifth. cpu_us: CPU per event from the first to the last.
+        per_second: see `statistics.rate`. cpu_us: CPU per event from the first to the last.
     """
 
     per_second: float

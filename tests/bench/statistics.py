@@ -1,15 +1,15 @@
 """What a benchmark says about its rounds: medians with spread, percentiles, rates from append times, ratios.
 
 Called by every scenario of `tests.bench`; pure, and tested, since a wrong figure looks as good as a right one. The
-trap it avoids: a rate over the whole time from start would measure how long a process takes to start, a rate from the
-first answer on how much was done by then.
+traps it avoids: a rate over the whole time from start would measure how long a process takes to start, a rate from the
+first answer on how much was done by then; and one between two answers how much of a burst lies between them.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from statistics import median
+from statistics import linear_regression, median
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -56,20 +56,24 @@ def percentile(values: Sequence[float], percent: float) -> float:
 def rate(stamps_ms: Sequence[int]) -> float:
     """Events per second from the append times (ms) of what a process put out.
 
-    The first fifth of it, in time order, is not counted, nor is its time: what is put out at once in the beginning was
-    worked for before the first stamp (our worker's first unit: a tenth of a run, within 5 ms), and others are slow to
-    begin with. Counted from the first stamp on, our worker was 1.17 times as fast as Quix Streams, 1.04 times without
-    the first fifth (6 rounds).
+    The slope of the straight line through how much had been put out by each millisecond, without the first fifth of it:
+    what is put out at once in the beginning was worked for before the first stamp (our worker's first unit: a tenth of
+    a run, within 5 ms), and others are slow to begin with. Counted from the first stamp on, our worker was 1.17 times
+    as fast as Quix Streams, 1.04 times without the first fifth (6 rounds). A line, since between two stamps a part of a
+    burst counts whose work was done before: of a steady worker that appends 4,000 of 20,000 events at once, 12 % more
+    than there was, by the line 1 % (simulated, 300 runs).
 
     Raises:
         Void: when everything else carries one stamp.
     """
     if not stamps_ms:
         raise Void("nothing was put out")
-    first, last = sorted(stamps_ms)[len(stamps_ms) // _STARTING], max(stamps_ms)
-    if first == last:
+    ordered = sorted(stamps_ms)
+    first = ordered[len(ordered) // _STARTING]
+    done = {stamp: count for count, stamp in enumerate(ordered, 1) if stamp >= first}  # by the end of its millisecond
+    if len(done) == 1:
         raise Void("all of it was put out in one millisecond: take more events")
-    return sum(stamp > first for stamp in stamps_ms) / ((last - first) / 1000)
+    return linear_regression(list(done), list(done.values())).slope * 1000
 
 
 def ratios(ours: Sequence[float], peers: Sequence[float]) -> list[float]:
