@@ -25,6 +25,7 @@ from agents.decide import Decider, idle
 from agents.decision import Decision, Rules, said
 from agents.decision import place as place_of
 from agents.graph import Graph
+from agents.hot import Hot
 from agents.intake import Intake
 from agents.outputs import Outputs, Places, Ready, Said
 from agents.parked import GRACE_MS, TIMER
@@ -45,6 +46,7 @@ _SHARE_S = 5.0  # after so long a unit leaves the rest to the next: a backlog of
 MARKER_LIFE_US = 35 * 86_400_000_000  # longest input retention (30 days) and five for a redrive
 
 Floor = Callable[[Sequence[Partition]], Awaitable[dict[Partition, int]]]
+_Found = tuple[dict[Partition, int], Shelf]  # where its inputs begin at the earliest, and its cases
 
 
 class Runner:
@@ -109,11 +111,11 @@ class Runner:
     async def _assigned(
         self, numbers: Sequence[int], floor: Floor, still_mine: Callable[[], bool]
     ) -> dict[Partition, int]:
-        hot: dict[str, Stored] = {}
+        hot = Hot()
         seeks: dict[Partition, int] = {}
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def recovered(number: int) -> tuple[dict[Partition, int], Shelf] | None:
+        async def recovered(number: int) -> _Found | None:
             async with gate:
                 return await self._recovered(number, floor, still_mine, hot)
 
@@ -133,10 +135,8 @@ class Runner:
         await self._start_sending(await self._outputs.prepare(said(self._sent)))
         return seeks
 
-    async def _recovered(
-        self, number: int, floor: Floor, still_mine: Callable[[], bool], hot: dict[str, Stored]
-    ) -> tuple[dict[Partition, int], Shelf] | None:
-        """Claim and read one partition: where its inputs begin at the earliest, and its cases; None: it is not ours."""
+    async def _recovered(self, number: int, floor: Floor, still_mine: Callable[[], bool], hot: Hot) -> _Found | None:
+        """Claim and read one partition; None: it is not ours."""
         floors = await floor([Partition(topic, number) for topic in sorted(self.inputs)])
         if not self._graph.listens <= {partition.topic for partition in floors}:
             return None

@@ -1,7 +1,7 @@
 """One case partition in memory: its cases, timers and input positions.
 
-Held by the runner for each partition it owns. Cases are kept as their bytes in the log, beside the few thousand touched
-last as objects, so recovery costs a dict entry per case, and an open case little more memory than its bytes.
+Held by the runner for each partition it owns. Cases are kept as their bytes in the log, beside those touched last as
+objects (`agents.hot`), so recovery costs a dict entry per case, and an open case little more memory than its bytes.
 The trap it avoids: a timer heap is never searched; an entry that no longer matches its case's due moment is dropped
 when it comes up.
 """
@@ -16,10 +16,10 @@ from agents import case as cases
 from agents import case_bytes, case_log, parked
 from agents.case_bytes import Damaged
 from agents.case_log import Marker, Positions, Row, Stored
+from agents.hot import Hot
 from agents.parked import Waiting
 
 Entry = Stored | Marker
-HOT = 8_192  # cases a worker keeps as objects, about 3 kB each; the rest is bytes, decoded when touched
 _UNKNOWN = (-1, -1)
 
 
@@ -30,15 +30,14 @@ class Shelf:
     Args:
         entries: cases and markers as their bytes in the log; what has been closed since as `case_log.at_rest` has it.
         chapters: what is closed off of long cases, as the bytes in the log, oldest first.
-        hot: the cases touched last, as objects; the eldest leaves first. The partitions of a worker share it: with one
-            for each, a worker of many partitions would keep every case twice.
+        hot: the cases touched last, as objects; the partitions of a worker share it.
         placed: partition and offset of each output that was acknowledged after the bytes of its case were written.
         settled: keys of rows of ``<group>.parked`` that the last batch took in, whose tombstones may not be written.
     """
 
     entries: dict[str, bytes] = field(default_factory=dict)
     chapters: dict[str, list[bytes]] = field(default_factory=dict)
-    hot: dict[str, Stored] = field(default_factory=dict)
+    hot: Hot = field(default_factory=Hot)
     placed: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     timers: list[tuple[int, str]] = field(default_factory=list)
     positions: dict[str, int] = field(default_factory=dict)
@@ -59,7 +58,7 @@ class Shelf:
         if isinstance(entry, Stored):
             known = dict(zip((emit.id for emit in entry.pending), self.placed.get(case_id, ()), strict=False))
             cases.place(entry.case, len(known), known)
-            self._touch(case_id, entry)
+            self.hot.keep(case_id, entry, len(value))
         return entry
 
     def put(self, case_id: str, rows: Mapping[bytes, bytes | None], entry: Entry | None) -> None:
@@ -71,9 +70,9 @@ class Shelf:
             entry: what they say.
         """
         value = rows[case_id.encode()]
-        self.hot.pop(case_id, None)
         self.placed.pop(case_id, None)
         if not isinstance(entry, Stored):
+            self.hot.drop(case_id)
             self.chapters.pop(case_id, None)
         if value is None:
             self.entries.pop(case_id, None)
@@ -85,7 +84,7 @@ class Shelf:
             if len(entry.case.chapters) > len(written):
                 new = range(len(written), len(entry.case.chapters))
                 self.chapters[case_id] = [*written, *(rows[case_log.chapter_key(case_id, n)] or b"" for n in new)]
-            self._touch(case_id, entry)
+            self.hot.keep(case_id, entry, len(value))
         if before is None or not case_log.same_due(before, value):
             due = case_log.due_of(value)
             if due is not None:
@@ -111,11 +110,6 @@ class Shelf:
             found += [(case_log.chapter_key(case_id, number), None) for number in range(written)]
         found.append((case_id.encode(), None if entry is None else case_log.pack(entry)))
         return found
-
-    def _touch(self, case_id: str, entry: Stored) -> None:
-        self.hot[case_id] = entry
-        if len(self.hot) > HOT:
-            del self.hot[next(iter(self.hot))]
 
     def acknowledge(self, case_id: str, entry: Stored, places: Mapping[str, tuple[int, int]]) -> None:
         """Note where the outputs of a case stand, for when its bytes are read again; its next bytes will say it.
@@ -158,7 +152,7 @@ class Shelf:
 
 
 def recover(
-    rows: Iterable[tuple[int, bytes, bytes | None]], *, opens_on: str = "", hot: dict[str, Stored] | None = None
+    rows: Iterable[tuple[int, bytes, bytes | None]], *, opens_on: str = "", hot: Hot | None = None
 ) -> Shelf:
     """Rebuild a partition from its log. Rows under a key of our own that this version does not know are left alone.
 

@@ -6,12 +6,13 @@ from collections import Counter
 
 import pytest
 
-from agents import case_bytes, case_log, trace
+from agents import case_bytes, case_log, runner, trace
 from agents import compile as compiler
 from agents import shelf as shelves
 from agents.case import CHAPTER
 from agents.case_bytes import Damaged
 from agents.case_log import Marker, Stored
+from agents.hot import Hot
 from agents.rebuild_plan import plan
 from agents.runner import MARKER_LIFE_US
 from agents.worker import PROCESSES
@@ -99,7 +100,7 @@ async def test_its_outputs_places_are_in_the_archive_when_nobody_died(world: Wor
 async def test_a_case_that_is_not_among_the_last_touched_comes_back_as_it_was(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelves, "HOT", 0)
+    monkeypatch.setattr(runner, "Hot", lambda: Hot(room=0))
     worker = world.worker()
     for start in range(0, 299, 23):
         await carry(world, worker, range(start, min(start + 23, 299)))

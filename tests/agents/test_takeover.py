@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pytest
 
 from agents import compile as compiler
-from agents import shelf as shelves
 from agents.case_log import MemoryCaseLog
 from agents.worker import PROCESSES
 from bus.errors import Fenced
@@ -75,10 +74,7 @@ async def test_when_one_partition_cannot_be_had_no_other_is_claimed_any_more(wor
     assert worker.runner.numbers == ()
 
 
-async def test_all_partitions_of_a_worker_together_keep_so_many_cases_as_objects(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shelves, "HOT", 3)
+async def test_all_partitions_of_a_worker_share_the_room_for_cases_as_objects(world: World) -> None:
     worker = world.worker()
     for number in range(8):
         births.notify(world, f"birth-{number}")
@@ -86,4 +82,4 @@ async def test_all_partitions_of_a_worker_together_keep_so_many_cases_as_objects
     kept = [shelf.hot for shelf in worker.runner._shelves.values()]
     assert len(kept) == PARTITIONS
     assert all(len(shelf.entries) > 0 for shelf in worker.runner._shelves.values())
-    assert len({case_id for hot in kept for case_id in hot}) == 3
+    assert all(set(hot) == {f"birth-{number}" for number in range(8)} for hot in kept)

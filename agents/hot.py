@@ -1,0 +1,61 @@
+"""The cases a worker touched last, as objects: to step one that is at hand takes 15 us less than to read its bytes.
+
+Held by the runner, one for the shelves of all its partitions: with one for each, a worker of many partitions would keep
+every case twice. It is bounded in bytes, since a case may weigh a kilobyte or a megabyte. The trap it avoids: to find
+the first key of a plain dict Python looks past all that have left it, 9 us each time one of 8,192 has to go.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from agents.case_log import Stored
+
+ROOM = 64 * 2**20
+"""Bytes of rows and chapters. As objects they weigh about two and a half times that, beside the bytes themselves."""
+
+_CHAPTER = 500  # what a closed chapter adds to an object: its fingerprints, twice; its marks stay bytes
+
+
+class Hot:
+    """Cases by id, up to so many bytes; the one touched longest ago leaves first.
+
+    Args:
+        room: how many bytes.
+    """
+
+    def __init__(self, room: int = ROOM) -> None:
+        self._room = room
+        self._taken = 0
+        self._cases: OrderedDict[str, tuple[Stored, int]] = OrderedDict()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cases)
+
+    def get(self, case_id: str) -> Stored | None:
+        """The case, None when it is not at hand."""
+        found = self._cases.get(case_id)
+        return None if found is None else found[0]
+
+    def keep(self, case_id: str, entry: Stored, size: int) -> None:
+        """Keep a case as the one touched last.
+
+        Args:
+            case_id: of the case.
+            entry: it.
+            size: bytes of its row.
+        """
+        self.drop(case_id)
+        size += _CHAPTER * len(entry.case.chapters)
+        self._cases[case_id] = entry, size
+        self._taken += size
+        while self._taken > self._room:
+            _, (_, left) = self._cases.popitem(last=False)
+            self._taken -= left
+
+    def drop(self, case_id: str) -> None:
+        """Keep a case no longer; one that is not kept is no error."""
+        found = self._cases.pop(case_id, None)
+        if found is not None:
+            self._taken -= found[1]
