@@ -151,9 +151,7 @@ class Shelf:
             heapq.heappush(self.timers, timer)
 
 
-def recover(
-    rows: Iterable[tuple[int, bytes, bytes | None]], *, opens_on: str = "", hot: Hot | None = None
-) -> Shelf:
+def recover(rows: Iterable[tuple[int, bytes, bytes | None]], *, opens_on: str = "", hot: Hot | None = None) -> Shelf:
     """Rebuild a partition from its log. Rows under a key of our own that this version does not know are left alone.
 
     Args:
