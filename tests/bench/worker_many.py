@@ -1,9 +1,9 @@
-"""Many cases: five times the events of `worker`, of five times the cases, so that a unit touches nearly each case once.
+"""A long backlog of many cases: twelve times the events of `worker`, of twelve times the cases.
 
-Called by `tests.bench.__main__`. In `worker` a unit meets each of its cases about three times; here it writes state
-about once an event, as in a country. Quix Streams writes state and changelog at its checkpoints, 5 s apart: where it
-does more than 20,000 events a second, a run is over before the first. No demand is made of these figures; they are
-told.
+Called by `tests.bench.__main__`. In `worker` a unit meets each of its cases about three times; here it touches nearly
+each case once and so writes state about once an event, as in a country. Quix Streams writes state and changelog at its
+checkpoints, 5 s apart: below 24,000 events a second two of them fall within a run. No demand is made of these figures;
+they are told.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from tests.bench import contest, recorded
 from tests.bench.cluster import Cluster
 from tests.bench.contest import Contest
 from tests.bench.report import Report, Say
-from tests.bench.sides import AIOKAFKA, CONFLUENT_FENCED, FAUST, QUIX_STREAMS
+from tests.bench.sides import AIOKAFKA, CONFLUENT_FENCED, QUIX_STREAMS
 
-_TIMES = 5
+_TIMES = 12
 
 CONTEST = Contest(
     name="worker-many",
     what="small events",
     publish=lambda cluster, events: contest.publish(cluster, "replay", recorded.publications(events, run="many")),
-    hosts=(FAUST, AIOKAFKA),
+    hosts=(AIOKAFKA,),
     peers={CONFLUENT_FENCED: None, QUIX_STREAMS: None},
     yardstick=CONFLUENT_FENCED,
 )
