@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 from agents.case_log import Stored
 
-ROOM = 64 * 2**20
-"""Bytes of rows and chapters. As objects they weigh about two and a half times that, beside the bytes themselves."""
+ROOM = 14 * 2**20
+"""Bytes of rows, which as objects weigh four times that: 100,000 cases just worked on then take 1.8 kB each of memory,
+where 2 kB are asked (`python -m tests.bench --only growth`); with 64 MiB it was 3.7."""
 
-_CHAPTER = 500  # what a closed chapter adds to an object: its fingerprints, twice; its marks stay bytes
+_CHAPTER = 150  # a closed chapter weighs as much as so many bytes of a row: its fingerprints, twice; its marks are bytes
 
 
 class Hot:

@@ -35,10 +35,10 @@ def test_what_is_kept_are_the_cases_touched_last_that_fit_together(touches: list
         assert list(kept) == list(model)
 
 
-def test_there_is_room_for_tens_of_thousands_of_usual_cases_and_for_few_that_are_huge() -> None:
-    usual, huge = 1_400, 1_000_000  # bytes of a row: of a case of 20 events, of one that its topic just takes
-    assert hot.ROOM // usual > 30_000
-    assert hot.ROOM // huge < 100
+def test_there_is_room_for_thousands_of_usual_cases_and_for_few_that_are_huge() -> None:
+    usual, huge = 1_700, 1_000_000  # bytes: a case of 20 events with its chapters, one that its topic just takes
+    assert hot.ROOM // usual > 8_000
+    assert hot.ROOM // huge < 20
 
 
 def test_a_long_case_counts_for_its_past_too() -> None:
