@@ -16,7 +16,7 @@ ROOM = 14 * 2**20
 """Bytes of rows, which as objects weigh four times that: 100,000 cases just worked on then take 1.8 kB each of memory,
 where 2 kB are asked (`python -m tests.bench --only growth`); with 64 MiB it was 3.7."""
 
-_CHAPTER = 150  # a closed chapter weighs as much as so many bytes of a row: its fingerprints, twice; its marks are bytes
+_CHAPTER = 150  # what a closed chapter weighs, as bytes of a row: its fingerprints, twice; its marks stay bytes
 
 
 class Hot:
