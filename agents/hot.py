@@ -1,4 +1,4 @@
-"""The cases a worker touched last, as objects: to step one that is at hand takes 15 us less than to read its bytes.
+"""The cases a worker touched last, as objects: to step one takes 15 to 20 us less than to read its bytes.
 
 Held by the runner, one for the shelves of all its partitions: with one for each, a worker of many partitions would keep
 every case twice. It is bounded in bytes, since a case may weigh a kilobyte or a megabyte. The trap it avoids: to find
@@ -8,7 +8,6 @@ the first key of a plain dict Python looks past all that have left it, 9 us each
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 
 from agents.case_log import Stored
 
@@ -30,9 +29,6 @@ class Hot:
         self._room = room
         self._taken = 0
         self._cases: OrderedDict[str, tuple[Stored, int]] = OrderedDict()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._cases)
 
     def get(self, case_id: str) -> Stored | None:
         """The case, None when it is not at hand."""

@@ -11,14 +11,14 @@ from agents.case_log import Stored
 from agents.hot import Hot
 from tests.agents.test_case import long_case
 
-ROOM = 100
+ROOM, IDS = 100, "abcdef"
 
 
 def of(case_id: str) -> Stored:
     return Stored(Case(case_id, "g", 0))
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 2 * ROOM) | st.none())))
+@given(st.lists(st.tuples(st.sampled_from(IDS), st.integers(0, 2 * ROOM) | st.none())))
 def test_what_is_kept_are_the_cases_touched_last_that_fit_together(touches: list[tuple[str, int | None]]) -> None:
     kept, model = Hot(ROOM), dict[str, int]()  # the eldest first
     for case_id, size in touches:
@@ -32,7 +32,7 @@ def test_what_is_kept_are_the_cases_touched_last_that_fit_together(touches: list
             while sum(model.values()) > ROOM:
                 del model[next(iter(model))]
             assert kept.get(case_id) is (entry if case_id in model else None)
-        assert list(kept) == list(model)
+        assert {one for one in IDS if kept.get(one) is not None} == set(model)
 
 
 def test_there_is_room_for_thousands_of_usual_cases_and_for_few_that_are_huge() -> None:
@@ -46,4 +46,4 @@ def test_a_long_case_counts_for_its_past_too() -> None:
     kept = Hot(room=100_000)
     kept.keep("short", of("short"), 1_000)
     kept.keep("long", Stored(case), 1_000)
-    assert list(kept) == []  # it alone is larger, and being the last it makes room first
+    assert (kept.get("short"), kept.get("long")) == (None, None)  # it alone is larger, and the eldest leaves first

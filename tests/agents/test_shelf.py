@@ -10,6 +10,7 @@ from agents import case_log, parked, shelf
 from agents.case import Active, Case
 from agents.case_bytes import Damaged
 from agents.case_log import Marker, Positions, Row, Stored
+from agents.hot import Hot
 from agents.shelf import Shelf
 from bus.message import Record
 from bus.middleware import parking
@@ -109,6 +110,21 @@ def test_due_gives_in_order_of_due_and_case_and_only_what_still_holds() -> None:
     found.restore([(5, "b")])
     assert list(found.due(10)) == [(5, "b")]
     assert list(found.due(11)) == [(11, "late")]
+
+
+def test_a_case_takes_as_much_of_the_room_for_objects_as_its_row_has_bytes() -> None:
+    size = len(case_log.pack(of("a", 1)))
+    written, read = Hot(room=2 * size), Hot(room=2 * size)
+    filled = Shelf(hot=written)
+    for case_id in "abc":
+        put(filled, case_id, of(case_id, 1))
+    found = shelf.recover([(n, i.encode(), case_log.pack(of(i, 1))) for n, i in enumerate("abc")], hot=read)
+    for case_id in "abc":
+        found.get(case_id)
+    for hot in (written, read):
+        assert [case_id for case_id in "abc" if hot.get(case_id) is not None] == ["b", "c"]
+    for case_id in "abc":
+        assert filled.get(case_id) == found.get(case_id) == of(case_id, 1)
 
 
 def test_an_entry_is_decoded_once_and_on_its_first_touch() -> None:

@@ -82,4 +82,4 @@ async def test_all_partitions_of_a_worker_share_the_room_for_cases_as_objects(wo
     kept = [shelf.hot for shelf in worker.runner._shelves.values()]
     assert len(kept) == PARTITIONS
     assert all(len(shelf.entries) > 0 for shelf in worker.runner._shelves.values())
-    assert all(set(hot) == {f"birth-{number}" for number in range(8)} for hot in kept)
+    assert all(hot.get(f"birth-{number}") is not None for hot in kept for number in range(8))
