@@ -1,4 +1,4 @@
-"""Where the benchmark's broker keeps its files: in memory only where there is room for all it writes."""
+"""What a run's JSON tells of its machine; the broker's files are in memory only where there is room for all it writes."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def test_the_broker_s_files_are_in_memory_where_there_is_room_and_the_report_say
     monkeypatch.setattr(shutil, "disk_usage", usage)
     assert machine.facts()["broker_files"] == said
     assert (machine.broker_files() is None) == (said == "on disk")
+
+
+def test_the_report_says_how_quick_the_interpreter_is_on_this_machine() -> None:
+    pace = machine.facts()["python_loop_ms"]
+    assert isinstance(pace, float)
+    assert 0 < pace == round(pace, 1)
