@@ -1,4 +1,4 @@
-"""What a run's JSON tells of its machine; the broker's files are in memory only where there is room for all it writes."""
+"""A run's JSON tells of its machine; the broker's files are in memory only where there is room for all it writes."""
 
 from __future__ import annotations
 
