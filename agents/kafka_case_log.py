@@ -27,6 +27,7 @@ from agents.case_bytes import Damaged
 from agents.case_log import BARRIER, Row
 from bus.errors import BusError, Fenced, Refused, Unreachable
 from bus.message import Unreadable
+from bus.transport import closed_transport
 from bus.transport.splitter import install
 
 _FENCING = (
@@ -88,6 +89,7 @@ class KafkaCaseLog:
 
     async def start(self) -> None:
         """Connect. Raises Unreachable; Refused when the topic is missing."""
+        closed_transport.end_the_connection()
         self._client = AIOKafkaClient(
             bootstrap_servers=self._bootstrap, client_id=f"{self._group}-cases", request_timeout_ms=_REQUEST_MS
         )

@@ -10,6 +10,7 @@ that time is not counted, the case log and the group decide what it may still do
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import os
 import signal
@@ -17,7 +18,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
 
 from agents.health import Limits, Pulse, assess
 from agents.membership import EXIT_MEMBERSHIP_LOST
@@ -50,12 +53,17 @@ class Watchdog:
         self._pulse = pulse
         self._limits = limits
         self._stop = stop
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
         """Begin to watch."""
         self._thread.start()
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on the end tells where the tasks of `loop` wait, too."""
+        self._loop = loop
 
     def close(self) -> None:
         """Watch no longer: the worker has ended well."""
@@ -78,7 +86,7 @@ class Watchdog:
             before = now
             verdict = assess(self._pulse.facts(), now, self._limits)
             if verdict.fatal is not None and not self._ended.is_set():
-                end(verdict.fatal, code=EXIT_NOT_DRAINED if stopping else EXIT_STALLED)
+                end(verdict.fatal, code=EXIT_NOT_DRAINED if stopping else EXIT_STALLED, loop=self._loop)
 
     def _signalled(self) -> bool:
         """Whether a signal to stop comes within a tick.
@@ -94,8 +102,8 @@ class Watchdog:
         return True
 
 
-def end(why: str, *, code: int) -> NoReturn:
-    """End the process at once, with a sentence and the stacks of all threads on stderr.
+def end(why: str, *, code: int, loop: asyncio.AbstractEventLoop | None = None) -> NoReturn:
+    """End the process at once, with a sentence, where each task waits and the stacks of all threads on stderr.
 
     Every decision is durable in the case log, so nothing is lost; outputs that were not confirmed are sent again by
     the next owner, under the same ids.
@@ -103,9 +111,28 @@ def end(why: str, *, code: int) -> NoReturn:
     Args:
         why: the sentence's reason.
         code: the exit code.
+        loop: whose tasks to tell of; None when there is none yet.
     """
     after = "a clean process goes on from the case log" if code == EXIT_STALLED else "its successor goes on from there"
     sys.stderr.write(f"agencybus worker: {why}; ending at once, {after}. Where it stood:\n")
+    if loop is not None:
+        with suppress(RuntimeError):  # a loop that turns may change its tasks while they are listed
+            sys.stderr.writelines(f"Task {task.get_name()}: {waits(task)}\n" for task in asyncio.all_tasks(loop))
     sys.stderr.flush()
     faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
     os._exit(code)
+
+
+def waits(task: asyncio.Task[Any]) -> str:
+    """Where a task waits, outermost call first; `Task.get_stack` tells of that one alone."""
+    places: list[str] = []
+    inner: Any = task.get_coro()
+    while inner is not None:
+        frame = getattr(inner, "cr_frame", None) or getattr(inner, "gi_frame", None)
+        if frame is None:
+            places.append(type(inner).__name__)
+            break
+        code = frame.f_code
+        places.append(f"{code.co_qualname} ({Path(code.co_filename).name}:{frame.f_lineno})")
+        inner = getattr(inner, "cr_await", None) or getattr(inner, "gi_yieldfrom", None)
+    return " > ".join(places)

@@ -132,6 +132,7 @@ class _Watch:
 
     async def beat(self) -> None:
         """Turn with the event loop for as long as it runs."""
+        self._watchdog.watch(asyncio.get_running_loop())
         while True:
             parked, letters = (0, 0) if self._runner is None else self._runner.standing
             self.pulse.beat(parked=parked, letters=letters)

@@ -18,6 +18,7 @@ from typing import Any
 
 from bus.errors import OutcomeUnknown, Refused
 from bus.message import Outgoing, Partition
+from bus.transport import closed_transport
 from bus.transport.durability import refuse_weak_producer
 from bus.transport.kafka_client import unreachable
 from bus.transport.rules import BATCH_BYTES, check_sizes, no_partition, no_topic
@@ -165,6 +166,7 @@ class KafkaProducer:
         import aiokafka
         import aiokafka.errors as ae
 
+        closed_transport.end_the_connection()
         client = aiokafka.AIOKafkaProducer(
             bootstrap_servers=self._bootstrap.split(","),
             client_id=self._client_id,

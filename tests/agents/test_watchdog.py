@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ stopped = []
 dog = watchdog.Watchdog(pulse, limits, stop=lambda: stopped.append(1))
 dog.start()
 async def main():
+    dog.watch(asyncio.get_running_loop())
     async def beat():
         while True:
             pulse.beat()
@@ -62,6 +64,7 @@ def test_a_blocked_loop_ends_the_process_and_shows_where_it_stood() -> None:
 def test_a_unit_that_never_returns_ends_the_process_although_the_loop_turns() -> None:
     code, said = end(program("with pulse.busy(UNIT):\n    await asyncio.Event().wait()"))
     assert (code, "one unit has taken 2 s" in said) == (EXIT_STALLED, True)
+    assert re.search(r"(?m)^Task .*: main .* > work .* > Event.wait \(locks.py:\d+\) > FutureIter$", said), said
 
 
 def test_a_worker_that_works_is_left_alone() -> None:
